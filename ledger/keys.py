@@ -1,0 +1,71 @@
+"""The only place that spells a Redis key.
+
+``sg:<workspace>:{<partition>}:<what>:...``: all keys of a partition share one hash tag, so that every script touches
+one slot. User ids, request ids and tiers stand last, or behind their length, so that no two keys can collide.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from zlib import crc32
+
+from ledger.windows import Window
+
+WORKSPACE_PATTERN: Final = re.compile(r"[a-z0-9-]{1,64}")
+
+
+def partition_of(user_id: str, partitions: int) -> int:
+    """Return the partition of a user: CRC-32 of the UTF-8 user id modulo the number of partitions."""
+    return 0 if partitions == 1 else crc32(user_id.encode()) % partitions
+
+
+def meta_key(workspace: str) -> str:
+    """The hash of what must never change: the number of partitions."""
+    return f"sg:{workspace}:meta"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionKeys:
+    """The keys of one partition; `prefix` ends in a colon."""
+
+    prefix: str
+
+    @classmethod
+    def of(cls, workspace: str, partition: int) -> "PartitionKeys":
+        """Return the keys of a workspace's partition."""
+        return cls(f"sg:{workspace}:{{{partition}}}:")
+
+    @property
+    def events(self) -> str:
+        """The stream of the enforcement log."""
+        return f"{self.prefix}events"
+
+    @property
+    def due(self) -> str:
+        """The sorted set of users with open holds; score: a deadline, Unix ms, not after the earliest."""
+        return f"{self.prefix}due"
+
+    @property
+    def unattributed(self) -> str:
+        """The hash that sums settles which belong to no hold."""
+        return f"{self.prefix}unattributed"
+
+    def counter(self, window: Window, user_id: str) -> str:
+        """The hash of a user's counter in a window."""
+        return f"{self.prefix}counter:{window.code}:{user_id}"
+
+    def tier(self, window: Window, tier: str) -> str:
+        """The hash of a tier's totals in a window."""
+        return f"{self.prefix}tier:{window.code}:{tier}"
+
+    def tally(self, window: Window, rule_id: str) -> str:
+        """The hash that counts a rule's outcomes in a window."""
+        return f"{self.prefix}tally:{window.code}:{rule_id}"
+
+    def holds(self, user_id: str) -> str:
+        """The sorted set of a user's open holds; member: the record's key, score: the deadline, Unix ms."""
+        return f"{self.prefix}holds:{user_id}"
+
+    def request(self, user_id: str, request_id: str) -> str:
+        """The hash that records one request id of a user."""
+        return f"{self.prefix}request:{len(request_id)}:{request_id}:{user_id}"

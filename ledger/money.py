@@ -1,0 +1,74 @@
+"""USD text and JSON numbers to integer nano-USD and back. One USD is 1,000,000,000 nano-USD.
+
+Amounts and limits are capped at 8,000,000 USD. That is 8e15 nano-USD, below 2**53, so that Lua's doubles hold them
+exactly, and below 2**23 USD, so that the shortest form of a JSON number reads back to the same nano-USD.
+"""
+
+from decimal import Decimal, InvalidOperation
+from typing import Final
+
+from ledger.errors import InvalidInput
+
+NANOS_PER_USD: Final = 1_000_000_000
+CAP_NANOS: Final = 8_000_000 * NANOS_PER_USD
+MAX_DECIMALS: Final = 9
+MAX_TEXT_LENGTH: Final = 40
+
+
+def parse_usd(value: object, *, field: str) -> int:
+    """Return the nano-USD of a JSON number or a decimal string.
+
+    A float counts with the decimals of its shortest form, as JSON shows it. Raises `InvalidInput` naming `field`
+    for more than 9 decimals, negative or not finite values, booleans, other types, and values beyond the cap.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise InvalidInput(f"{field} must be a number or a decimal string", field=field)
+    if isinstance(value, int):
+        return _within_cap(value * NANOS_PER_USD, field)
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) > MAX_TEXT_LENGTH or not text.isascii() or "_" in text or text != text.strip():
+        raise InvalidInput(f"{field} must be a decimal number", field=field)
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise InvalidInput(f"{field} must be a decimal number", field=field) from None
+    if not amount.is_finite():
+        raise InvalidInput(f"{field} must be finite", field=field)
+    if amount.adjusted() > MAX_TEXT_LENGTH:
+        raise _beyond_cap(field)
+    nanos = amount.scaleb(MAX_DECIMALS)
+    whole = int(nanos)
+    if nanos != whole:
+        raise InvalidInput(f"{field} has more than {MAX_DECIMALS} decimals", field=field)
+    return _within_cap(whole, field)
+
+
+def usd_number(nanos: int) -> float | str:
+    """Return the JSON value of an amount: a number that reads back to the same nano-USD, a string beyond the cap.
+
+    Python divides two integers with one correct rounding, so below the cap the shortest form of the quotient is the
+    decimal that was meant.
+    """
+    if -CAP_NANOS <= nanos <= CAP_NANOS:
+        return nanos / NANOS_PER_USD
+    return usd_text(nanos)
+
+
+def usd_text(nanos: int, *, decimals: int = 2) -> str:
+    """Return the exact decimal text of an amount, with at least `decimals` decimals: ``"8.20"``, ``"0.000000001"``."""
+    sign = "-" if nanos < 0 else ""
+    whole, fraction = divmod(abs(nanos), NANOS_PER_USD)
+    digits = f"{fraction:09d}".rstrip("0").ljust(decimals, "0")
+    return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+
+
+def _within_cap(nanos: int, field: str) -> int:
+    if nanos < 0:
+        raise InvalidInput(f"{field} must not be negative", field=field)
+    if nanos > CAP_NANOS:
+        raise _beyond_cap(field)
+    return nanos
+
+
+def _beyond_cap(field: str) -> InvalidInput:
+    return InvalidInput(f"{field} is beyond the cap of 8,000,000 USD", field=field)

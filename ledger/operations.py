@@ -1,0 +1,102 @@
+"""What the ledger is asked, and the protocol that its two implementations share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger.decisions import Decision, Operation, Reason, Settlement, StalePlan, TooLate, UserUsage
+from ledger.errors import LedgerError
+from ledger.plans import FIELD, Plan
+
+
+@dataclass(slots=True, kw_only=True)
+class Admission:
+    """A check or a reserve. Amounts are nano-USD, `not_after_ms` is store time, `ttl_ms` only for reserves.
+
+    `sent` is the text that two requests with the same id must share (`sent_text`). With `refusal` the call is
+    refused and logged whatever the counters say, in the name of `plan.budgets[refusal_budget]`. `unpriced` marks a
+    usage without a price that proceeds all the same.
+    """
+
+    operation: Operation
+    plan: Plan
+    request_id: str
+    user_id: str
+    amount_nanos: int
+    sent: str
+    not_after_ms: int
+    ttl_ms: int = 0
+    model: str = ""
+    meta: str = ""
+    refusal: Reason | None = None
+    refusal_budget: int | None = None
+    unpriced: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Resolution:
+    """A settle, release or extend, or the sweeper's expire (which has no request id).
+
+    `amount_nanos` is None for a settle whose usage has no price. `plan` is the plan at `reserved_at_ms` and goes with
+    it: what a settle of an unknown id charges.
+    """
+
+    operation: Operation
+    user_id: str
+    request_id: str = ""
+    amount_nanos: int | None = None
+    sent: str = ""
+    ttl_ms: int = 0
+    reserved_at_ms: int | None = None
+    plan: Plan | None = None
+    model: str = ""
+
+
+Admitted = Decision | StalePlan | TooLate | LedgerError
+Resolved = Settlement | LedgerError | None
+"""None is the answer to an expire."""
+
+
+class Ledger(Protocol):
+    """Budgets, holds and their events. Every operation of one call belongs to one partition.
+
+    A list of operations is decided in order, each on its own: one that fails gives its error as its result and
+    changes nothing. `StoreError` is raised when the store gave no answer for the call.
+    """
+
+    async def admit(self, admissions: Sequence[Admission]) -> list[Admitted]:
+        """Decide checks and reserves in one atomic step (``lua/admit.lua``)."""
+        ...
+
+    async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
+        """Settle, release, extend and expire holds in one atomic step (``lua/resolve.lua``)."""
+        ...
+
+    async def usage(self, user_id: str, plan: Plan) -> UserUsage:
+        """Read the counters of `plan` for a user (``lua/usage.lua``)."""
+        ...
+
+    async def due_users(self, partition: int, limit: int) -> list[str]:
+        """List users who may have holds past their deadline, the longest overdue first."""
+        ...
+
+    async def store_time_ms(self) -> int:
+        """Return the store's time, Unix milliseconds."""
+        ...
+
+
+SENT_FIELDS = ("operation", "tier", "amount", "ttl_s")
+
+
+def sent_text(operation: Operation, tier: str | None, amount: str, ttl_ms: int) -> str:
+    """Return what is compared when a request id comes again: operation, tier, amount or usage as sent, ttl.
+
+    `amount` is ``"<nanos>"`` or a usage's canonical text.
+    """
+    return FIELD.join([operation, tier or "", amount, str(ttl_ms)])
+
+
+def first_difference(sent: str, stored: str) -> str:
+    """Name the first field in which two texts of `sent_text` differ."""
+    pairs = zip(SENT_FIELDS, sent.split(FIELD), stored.split(FIELD), strict=True)
+    return next((name for name, ours, theirs in pairs if ours != theirs), SENT_FIELDS[0])

@@ -1,0 +1,209 @@
+"""Rules and rule sets: immutable values, and whom they apply to. `ledger.rule_parsing` makes them from files and pushes."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from ledger.prices import NO_PRICES, PriceBook
+from ledger.windows import Calendar, WindowType
+
+ANY_TIER = "*"
+DEFAULT_THRESHOLDS_PCT = (80,)
+
+
+class RuleKind(StrEnum):
+    """Whom a rule is for: each user of a tier, or one user."""
+
+    TIER_TEMPLATE = "tier_template"
+    USER_OVERRIDE = "user_override"
+
+
+class Action(StrEnum):
+    """What happens over the limit."""
+
+    WARN = "warn"
+    BLOCK = "block"
+    DRY_RUN = "dry_run"
+
+
+class RuleStatus(StrEnum):
+    """Disabled rules are skipped."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+class PlanName(StrEnum):
+    """The workspace's plan; only `growth` enforces."""
+
+    FREE = "free"
+    STARTER = "starter"
+    GROWTH = "growth"
+
+
+class OnExpiry(StrEnum):
+    """What a hold that nobody settled becomes."""
+
+    CHARGE = "charge"
+    RELEASE = "release"
+
+
+class Mode(StrEnum):
+    """The workspace's switch: enforce, every block as a dry run, or everything blocked."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+    STOP = "stop"
+
+
+class PolicyKind(StrEnum):
+    """`amount` is a local allowance (on_store_failure) or a flat charge (on_unpriced)."""
+
+    DENY = "deny"
+    ALLOW = "allow"
+    AMOUNT = "amount"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What to do when the store does not answer or a usage has no price; `amount_nanos` only for `AMOUNT`."""
+
+    kind: PolicyKind
+    amount_nanos: int = 0
+
+
+DENY = Policy(PolicyKind.DENY)
+ALLOW = Policy(PolicyKind.ALLOW)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One limit. `limit_nanos` is None for unlimited; `expires_at_ms` is Unix milliseconds or None."""
+
+    id: str
+    kind: RuleKind
+    key: str
+    limit_nanos: int | None
+    window: WindowType
+    action: Action
+    thresholds_pct: tuple[int, ...]
+    status: RuleStatus
+    calendar: Calendar
+    on_store_failure: Policy
+    on_unpriced: Policy
+    expires_at_ms: int | None = None
+    note: str = ""
+
+    def is_active(self, now_ms: float) -> bool:
+        """Say whether the rule is in force at a moment of the store's clock."""
+        return self.status is RuleStatus.ACTIVE and (
+            self.expires_at_ms is None or now_ms < self.expires_at_ms
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """Settings that hold for every rule of a rule set."""
+
+    calendar: Calendar = Calendar("UTC")
+    plan: PlanName = PlanName.GROWTH
+    on_expiry: OnExpiry = OnExpiry.CHARGE
+    mode: Mode = Mode.ENFORCE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleSet:
+    """All rules and settings under one growing revision. Build it with `RuleSet.of`, which indexes by key."""
+
+    revision: int
+    workspace: Workspace
+    rules: tuple[Rule, ...]
+    prices: PriceBook = NO_PRICES
+    templates: Mapping[str, tuple[Rule, ...]] = field(repr=False, compare=False)
+    overrides: Mapping[str, tuple[Rule, ...]] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls, *, revision: int, workspace: Workspace, rules: tuple[Rule, ...], prices: PriceBook = NO_PRICES
+    ) -> "RuleSet":
+        """Index `rules` by tier and by user."""
+        return cls(
+            revision=revision,
+            workspace=workspace,
+            rules=rules,
+            prices=prices,
+            templates=_index(rules, RuleKind.TIER_TEMPLATE),
+            overrides=_index(rules, RuleKind.USER_OVERRIDE),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A rule that names the user or tier but does not apply, and why."""
+
+    rule: Rule
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """The rules that apply to one user now, those that were skipped, and whether the `*` row counts this user."""
+
+    rules: tuple[Rule, ...]
+    skipped: tuple[Skipped, ...]
+    counts_as_any_tier: bool
+
+
+def match_rules(rule_set: RuleSet, user_id: str, tier: str | None, now_ms: float) -> Match:
+    """Return what applies to a user: active overrides first, else the tier's active templates, else those of `*`."""
+    skipped: list[Skipped] = []
+    overrides = _active(rule_set.overrides.get(user_id, ()), now_ms, skipped)
+    named = _active(rule_set.templates.get(tier, ()) if tier is not None else (), now_ms, skipped)
+    fallback = _active(rule_set.templates.get(ANY_TIER, ()), now_ms, skipped)
+    if overrides:
+        skipped += [Skipped(rule=rule, why="overridden") for rule in named + fallback]
+        return Match(rules=overrides, skipped=tuple(skipped), counts_as_any_tier=False)
+    if named:
+        skipped += [Skipped(rule=rule, why="tier_has_template") for rule in fallback]
+        return Match(rules=named, skipped=tuple(skipped), counts_as_any_tier=False)
+    return Match(rules=fallback, skipped=tuple(skipped), counts_as_any_tier=True)
+
+
+def strictest(policies: list[Policy], *, smallest_amount: bool) -> Policy:
+    """Return the strictest: deny, then an amount (the smallest allowance or the largest charge), then allow."""
+    if any(policy.kind is PolicyKind.DENY for policy in policies):
+        return DENY
+    amounts = [policy for policy in policies if policy.kind is PolicyKind.AMOUNT]
+    if not amounts:
+        return ALLOW
+    choose = min if smallest_amount else max
+    return choose(amounts, key=lambda policy: policy.amount_nanos)
+
+
+def rule_id(kind: RuleKind, key: str, window: WindowType) -> str:
+    """Return the stable id of a rule that was given none: the digest of what makes it unique."""
+    text = json.dumps([kind, key, window])
+    return "rule-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _index(rules: tuple[Rule, ...], kind: RuleKind) -> Mapping[str, tuple[Rule, ...]]:
+    by_key: dict[str, tuple[Rule, ...]] = {}
+    for rule in rules:
+        if rule.kind is kind:
+            by_key[rule.key] = (*by_key.get(rule.key, ()), rule)
+    return MappingProxyType(by_key)
+
+
+def _active(rules: tuple[Rule, ...], now_ms: float, skipped: list[Skipped]) -> tuple[Rule, ...]:
+    for rule in rules:
+        if rule.status is RuleStatus.DISABLED:
+            skipped.append(Skipped(rule=rule, why="disabled"))
+        elif not rule.is_active(now_ms):
+            skipped.append(Skipped(rule=rule, why="expired"))
+    return tuple(rule for rule in rules if rule.is_active(now_ms))
+
+
+EMPTY_RULE_SET = RuleSet.of(revision=0, workspace=Workspace(), rules=())
