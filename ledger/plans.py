@@ -109,10 +109,7 @@ def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) 
 
 def encode_context(revision: int, tier: str | None, terms: list[BudgetTerms]) -> str:
     """Return what a replay needs beside the script's numbers, as the text kept in the request's record."""
-    lines = [
-        [term.rule_id, term.rule_kind, term.action, _text(term.limit_nanos), term.window.code]
-        for term in terms
-    ]
+    lines = [[term.rule_id, term.rule_kind, term.action, _text(term.limit_nanos), term.window.code] for term in terms]
     return json.dumps([revision, tier, lines], ensure_ascii=False, separators=(",", ":"))
 
 
@@ -195,9 +192,7 @@ def _tier_windows(rule_set: RuleSet, tier: str | None, match: Match, at_ms: int)
 def _expiries(match: Match, at_ms: int) -> list[int]:
     """List the moments at which a rule that names this user or tier ends, and with it this plan."""
     rules = [*match.rules, *(entry.rule for entry in match.skipped)]
-    return [
-        rule.expires_at_ms for rule in rules if rule.expires_at_ms is not None and rule.expires_at_ms > at_ms
-    ]
+    return [rule.expires_at_ms for rule in rules if rule.expires_at_ms is not None and rule.expires_at_ms > at_ms]
 
 
 def _calm_reason(acting: tuple[Rule, ...], *, gated: bool) -> Reason:

@@ -99,9 +99,7 @@ class Rule:
 
     def is_active(self, now_ms: float) -> bool:
         """Say whether the rule is in force at a moment of the store's clock."""
-        return self.status is RuleStatus.ACTIVE and (
-            self.expires_at_ms is None or now_ms < self.expires_at_ms
-        )
+        return self.status is RuleStatus.ACTIVE and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""HTTP in and out: routes, the wire format, problems."""
