@@ -1,4 +1,4 @@
-"""Rules and rule sets: immutable values, and whom they apply to. `ledger.rule_parsing` makes them from files and pushes."""
+"""Rules and rule sets: immutable values, and whom they apply to. `ledger.rule_parsing` makes them from YAML or JSON."""
 
 import hashlib
 import json
