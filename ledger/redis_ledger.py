@@ -1,0 +1,112 @@
+"""The ledger in Redis: one method per program in ``lua/``."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from ledger.decisions import UserUsage
+from ledger.errors import StoreFull, StoreUnavailable
+from ledger.keys import PartitionKeys, partition_of
+from ledger.operations import Admission, Admitted, Resolution, Resolved
+from ledger.plans import Plan
+from ledger.script_answers import decode_admission, decode_resolution, decode_usage
+from ledger.script_arguments import Batch, PlanShelf
+from ledger.scripts import CommandRunner, Script, load_script
+
+DEFAULT_MAX_EVENTS: Final = 1_000_000
+PROGRAMS: Final = ("admit", "resolve", "usage")
+
+
+def load_programs(*, replacements: dict[str, str] | None = None, shebang: bool = True) -> dict[str, Script]:
+    """Return the programs that a `RedisLedger` runs; see `load_script` for the arguments, which are for tests."""
+    return {name: load_script(name, replacements=replacements, shebang=shebang) for name in PROGRAMS}
+
+
+class RedisLedger:
+    """`ledger.operations.Ledger` over Redis or Valkey. Atomic: each call is one script over one hash slot.
+
+    Errors of Redis become `StoreUnavailable` or `StoreFull`: whether the script ran is then unknown, and only a
+    repeat with the same request ids is safe.
+    """
+
+    def __init__(
+        self,
+        client: CommandRunner,
+        *,
+        workspace: str,
+        partitions: int = 1,
+        max_events: int = DEFAULT_MAX_EVENTS,
+        programs: dict[str, Script] | None = None,
+    ) -> None:
+        self._client = client
+        self._max_events = max_events
+        self._programs = programs or load_programs()
+        self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
+        self._shelves = [PlanShelf(keys) for keys in self._partitions]
+
+    def partition_of(self, user_id: str) -> int:
+        """Return the partition of a user."""
+        return partition_of(user_id, len(self._partitions))
+
+    def _batch(self, user_id: str) -> tuple[PartitionKeys, Batch]:
+        number = self.partition_of(user_id)
+        keys = self._partitions[number]
+        return keys, Batch(keys, self._shelves[number])
+
+    async def admit(self, admissions: Sequence[Admission]) -> list[Admitted]:
+        """Decide checks and reserves of one partition (``lua/admit.lua``)."""
+        if not admissions:
+            return []
+        keys, batch = self._batch(admissions[0].user_id)
+        for admission in admissions:
+            batch.add_admission(admission)
+        arguments = batch.arguments(keys.prefix, self._max_events)
+        replies = await self._run("admit", batch.keys(keys.events, keys.due), arguments)
+        return [decode_admission(*pair) for pair in zip(admissions, replies, strict=True)]
+
+    async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
+        """Settle, release, extend and expire holds of one partition (``lua/resolve.lua``)."""
+        if not resolutions:
+            return []
+        keys, batch = self._batch(resolutions[0].user_id)
+        for resolution in resolutions:
+            batch.add_resolution(resolution)
+        arguments = batch.arguments(keys.prefix, self._max_events)
+        replies = await self._run("resolve", batch.keys(keys.events, keys.due, keys.unattributed), arguments)
+        return [decode_resolution(*pair) for pair in zip(resolutions, replies, strict=True)]
+
+    async def usage(self, user_id: str, plan: Plan) -> UserUsage:
+        """Read the counters of `plan` for a user (``lua/usage.lua``)."""
+        number = self.partition_of(user_id)
+        keys, encoded = self._partitions[number], self._shelves[number].get(plan)
+        all_keys = [*encoded.keys, keys.holds(user_id), *encoded.counter_keys(user_id)]
+        return decode_usage(await self._run("usage", all_keys, ["1", *encoded.arguments]))
+
+    async def due_users(self, partition: int, limit: int) -> list[str]:
+        """List users who may have holds past their deadline, the longest overdue first."""
+        now_ms = await self.store_time_ms()
+        due_key = self._partitions[partition].due
+        members = await self._command("ZRANGE", due_key, "-inf", now_ms, "BYSCORE", "LIMIT", 0, limit)
+        return [member.decode() for member in members]
+
+    async def store_time_ms(self) -> int:
+        """Return the store's time, Unix milliseconds."""
+        seconds, microseconds = await self._command("TIME")
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    async def _run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
+        try:
+            return await self._programs[name].run(self._client, keys, arguments)
+        except OutOfMemoryError as error:
+            raise StoreFull("the store has reached maxmemory and refuses admissions") from error
+        except ResponseError as error:
+            raise StoreUnavailable(f"the store refused {name}: {error}", code="store_error") from error
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"the store did not answer {name}: {error}") from error
+
+    async def _command(self, *words: Any) -> Any:
+        try:
+            return await self._client.execute_command(*words)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(f"the store did not answer {words[0]}: {error}") from error

@@ -1,0 +1,163 @@
+"""Operations to the KEYS and ARGV of the programs in ``lua/``; the layouts stand at the top of each program."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.keys import PartitionKeys
+from ledger.operations import Admission, Resolution
+from ledger.plans import FIELD, Plan
+from ledger.rules import PolicyKind
+
+ROW = "\x1e"
+"""Separates rows of fields in one argument."""
+
+MAX_KNOWN_PLANS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class PlanArguments:
+    """A plan as the programs read it; `counter_stems` and `previous_stems` lack only the user id at their end."""
+
+    keys: tuple[str, ...]
+    arguments: tuple[str, ...]
+    counter_stems: tuple[str, ...]
+
+    def counter_keys(self, user_id: str) -> list[str]:
+        """The keys of this user's counters, each seeded one followed by that of its previous window."""
+        return [stem + user_id for stem in self.counter_stems]
+
+
+def encode_plan(plan: Plan, keys: PartitionKeys) -> PlanArguments:
+    """Return a plan's share of KEYS and ARGV (``lua/include/plans.lua``)."""
+    tier_keys = [keys.tier(entry.window, entry.tier) for entry in plan.tier_windows]
+    tallies = [keys.tally(budget.terms.window, budget.terms.rule_id) for budget in plan.budgets]
+    stems: list[str] = []
+    for counter in plan.counters:
+        stems.append(keys.counter(counter.window, ""))
+        if counter.previous is not None:
+            stems.append(keys.counter(counter.previous, ""))
+    return PlanArguments((*tier_keys, *tallies), tuple(_plan_arguments(plan)), tuple(stems))
+
+
+def _plan_arguments(plan: Plan) -> list[str]:
+    on_unpriced = plan.on_unpriced
+    return [
+        str(plan.valid_from_ms),
+        str(plan.valid_until_ms),
+        plan.tier or "",
+        plan.context,
+        plan.on_expiry,
+        str(on_unpriced.amount_nanos) if on_unpriced.kind is PolicyKind.AMOUNT else "",
+        plan.calm_reason,
+        "1" if plan.stopped else "0",
+        ",".join(counter.window.code for counter in plan.counters),
+        ",".join(f"{entry.calendar.timezone}|{entry.calendar.week_start}" for entry in plan.counters),
+        ",".join("0" if counter.seed is None else str(counter.seed + 1) for counter in plan.counters),
+        ROW.join(f"{entry.window.code}{FIELD}{entry.tier}" for entry in plan.tier_windows),
+        ROW.join(f"{budget.counter + 1}{FIELD}{budget.spec}" for budget in plan.budgets),
+    ]
+
+
+class PlanShelf:
+    """Encodes plans for one partition and remembers them; bounded, emptied when full."""
+
+    def __init__(self, keys: PartitionKeys) -> None:
+        self._keys = keys
+        self._known: dict[Plan, PlanArguments] = {}
+
+    def get(self, plan: Plan) -> PlanArguments:
+        """Return the plan's arguments."""
+        known = self._known.get(plan)
+        if known is None:
+            if len(self._known) >= MAX_KNOWN_PLANS:
+                self._known.clear()
+            known = self._known[plan] = encode_plan(plan, self._keys)
+        return known
+
+
+class Batch:
+    """Collects the KEYS and ARGV of one program run: the plans that its operations share, then the operations."""
+
+    def __init__(self, keys: PartitionKeys, shelf: PlanShelf) -> None:
+        self._keys = keys
+        self._shelf = shelf
+        self._plans: dict[Plan, int] = {}
+        self._plan_keys: list[str] = []
+        self._plan_arguments: list[str] = []
+        self._keys_of_operations: list[str] = []
+        self._arguments: list[str | int] = []
+        self._size = 0
+
+    def _add_plan(self, plan: Plan | None) -> tuple[int, PlanArguments | None]:
+        if plan is None:
+            return 0, None
+        encoded = self._shelf.get(plan)
+        number = self._plans.get(plan)
+        if number is None:
+            number = self._plans[plan] = len(self._plans) + 1
+            self._plan_keys += encoded.keys
+            self._plan_arguments += encoded.arguments
+        return number, encoded
+
+    def _add(
+        self, user_id: str, request_id: str, encoded: PlanArguments | None, arguments: Sequence[str | int]
+    ) -> None:
+        self._size += 1
+        self._keys_of_operations.append(self._keys.request(user_id, request_id))
+        self._keys_of_operations.append(self._keys.holds(user_id))
+        if encoded is not None:
+            self._keys_of_operations += encoded.counter_keys(user_id)
+        self._arguments += arguments
+
+    def add_admission(self, admission: Admission) -> None:
+        """Add a check or a reserve (``lua/admit.lua``)."""
+        number, encoded = self._add_plan(admission.plan)
+        budget = admission.refusal_budget
+        self._add(
+            admission.user_id,
+            admission.request_id,
+            encoded,
+            (
+                admission.operation,
+                number,
+                admission.request_id,
+                admission.user_id,
+                admission.amount_nanos,
+                admission.sent,
+                admission.not_after_ms,
+                admission.ttl_ms,
+                admission.model,
+                admission.meta,
+                admission.refusal or "",
+                0 if budget is None else budget + 1,
+                1 if admission.unpriced else 0,
+            ),
+        )
+
+    def add_resolution(self, resolution: Resolution) -> None:
+        """Add a settle, release, extend or expire (``lua/resolve.lua``)."""
+        number, encoded = self._add_plan(resolution.plan)
+        self._add(
+            resolution.user_id,
+            resolution.request_id,
+            encoded,
+            (
+                resolution.operation,
+                number,
+                resolution.request_id,
+                resolution.user_id,
+                "" if resolution.amount_nanos is None else resolution.amount_nanos,
+                resolution.sent,
+                resolution.ttl_ms,
+                "" if resolution.reserved_at_ms is None else resolution.reserved_at_ms,
+                resolution.model,
+            ),
+        )
+
+    def keys(self, *shared: str) -> list[str]:
+        """Return KEYS, `shared` first."""
+        return [*shared, *self._plan_keys, *self._keys_of_operations]
+
+    def arguments(self, prefix: str, max_events: int) -> list[str | int]:
+        """Return ARGV."""
+        return [prefix, max_events, len(self._plans), *self._plan_arguments, self._size, *self._arguments]

@@ -1,0 +1,216 @@
+#!lua
+-- Admits or refuses calls before they spend: checks (a known amount is charged) and reserves (an estimate is held).
+-- A batch is decided in order, each call on its own: all or nothing over every budget of the call.
+--
+-- KEYS  events due, then for each plan: see include/plans.lua, then for each call: record holds, and its counters
+-- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events
+--       number of plans, the plans (include/plans.lua), number of calls, then for each call:
+--       op (check | reserve) plan (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) model meta
+--       refusal (empty, or the reason to refuse it whatever the counters say) refusal_budget (index, 0: the fullest)
+--       unpriced (0|1: a usage without a price that proceeds all the same)
+-- Returns for each call one of
+--   { "ok", answer }                           answer: now outcome decider reason retry_after, then lines_text
+--   { "replay", answer, context, state }       the first answer of this request id
+--   { "mismatch", sent }                       the id was used with another body
+--   { "stale", now } { "late", now }           nothing written: plan again; too late
+--   { "overflow" }                             a counter would pass the cap
+-- Without flags the server refuses this script as a whole when `maxmemory` is reached.
+-- @include numbers clock arguments counters rules lines events
+
+local events_key, due_key = next_key(), next_key()
+local prefix, max_events = next_argument(), next_argument()
+
+-- @include records holds plans writes
+
+local plans = next_plans()
+
+local function next_call()
+  local call = {
+    op = next_argument(),
+    plan = plans[tonumber(next_argument())],
+    request = next_argument(),
+    user = next_argument(),
+    amount = tonumber(next_argument()),
+    sent = next_argument(),
+    not_after_ms = tonumber(next_argument()),
+    ttl_ms = tonumber(next_argument()),
+    model = next_argument(),
+    meta = next_argument(),
+    refusal = next_argument(),
+    refusal_budget = tonumber(next_argument()),
+    unpriced = next_argument() == '1',
+    record_key = next_key(),
+    holds_key = next_key(),
+  }
+  call.tier = call.plan.tier
+  call.counter_keys = next_counter_keys(call.plan)
+  if call.plan.stopped and call.refusal == '' then
+    call.refusal = 'stopped'
+  end
+  return call
+end
+
+-- Phase 1: has this request id been answered before? Returns that answer, or nil.
+local function first_answer(call)
+  local record = load_record(call.record_key)
+  if not is_admitted(record) then
+    return nil
+  end
+  if record.fields.sent ~= call.sent then
+    return { 'mismatch', record.fields.sent }
+  end
+  local state = is_due(record) and 'expired' or record.fields.state
+  return { 'replay', record.fields.answer, record.fields.context, state }
+end
+
+-- Phase 2: is the plan right for the store's time, and would every counter stay within the cap?
+local function fault_of(call, list)
+  if now_ms > call.not_after_ms then
+    return { 'late', now_ms }
+  end
+  if now_ms < call.plan.valid_from_ms or now_ms >= call.plan.valid_until_ms then
+    return { 'stale', now_ms }
+  end
+  for _, counter in ipairs(list) do
+    if call.refusal == '' and counter.spend + counter.held + call.amount > CAP_NANOS then
+      return { 'overflow' }
+    end
+  end
+  return nil
+end
+
+-- Phase 5: judges each budget. A line's `held_only` tells that without the holds the amount would fit.
+local function judge(lines, amount)
+  for _, line in ipairs(lines) do
+    local limit, spend, held = line.rule.limit, line.counter.spend, line.counter.held
+    if limit and (spend + held >= limit or amount > limit - spend - held) then
+      line.outcome = line.rule.action
+      line.over = true
+      line.held_only = spend < limit and amount <= limit - spend
+    end
+  end
+end
+
+local function answer_text(call, outcome, chosen, reason, lines)
+  local retry_after = reason == 'held_capacity' and until_next_deadline(call.holds_key) or -1
+  local head = string.format('%.0f %s %d %s %.0f', now_ms, outcome, chosen, reason, retry_after)
+  return head .. lines_text(lines)
+end
+
+-- Refuses a call: nothing is charged, held, marked or kept but the event.
+local function refuse(call, lines, chosen, reason)
+  log_event('blocked', call, call.amount, reason, lines, chosen)
+  return { 'ok', answer_text(call, 'block', chosen, reason, lines) }
+end
+
+local function refuse_unjudged(call, lines)
+  local chosen = call.refusal_budget > 0 and call.refusal_budget or fullest(lines)
+  if lines[chosen] then
+    count_outcome(lines[chosen], 'blocked', call.amount)
+  end
+  return refuse(call, lines, chosen, call.refusal)
+end
+
+-- Warns of limits that were passed, of thresholds that a charge has reached, and counts users of dry runs.
+local function warn(call, lines)
+  for _, line in ipairs(lines) do
+    if line.over then
+      local first = see_limit(line.counter, line.rule)
+      if line.outcome == 'warn' then
+        line.warning, line.first = 'limit', first and 1 or 0
+      elseif first then
+        count(tally_of(line), 'dry_run_users', 1)
+      end
+    end
+  end
+  if call.op == 'check' then
+    warn_of_thresholds(lines)
+  end
+end
+
+local function reason_of(call, outcome, line)
+  if outcome == 'allow' then
+    return call.unpriced and 'unpriced' or call.plan.calm_reason
+  end
+  if outcome == 'warn' and line.warning == 'threshold' then
+    return 'threshold'
+  end
+  return line.held_only and 'held_capacity' or 'limit'
+end
+
+-- Keeps the answer for replays, and what the ledger's audit needs; of a hold also what its end needs.
+local function keep(call, answer)
+  local record, is_check = load_record(call.record_key), call.op == 'check'
+  change_record(record, {
+    'op', call.op,
+    'sent', call.sent,
+    'state', is_check and 'charged' or 'open',
+    'charged', is_check and digits(call.amount) or '0',
+    'at', digits(now_ms),
+    'answer', answer,
+    'context', call.plan.context,
+    'windows', call.plan.windows,
+    'tiers', call.plan.tiers,
+  })
+  if not is_check then
+    record.holds_key, record.due_key = call.holds_key, due_key
+    change_record(record, hold_fields(call.plan))
+    change_record(record, {
+      'amount', digits(call.amount),
+      'deadline', digits(now_ms + call.ttl_ms),
+      'user', call.user,
+      'request', call.request,
+      'model', call.model,
+    })
+  end
+end
+
+-- Admits a call: charges or holds on all its counters and totals, warns, logs, keeps the answer.
+local function proceed(call, list, lines)
+  local is_check = call.op == 'check'
+  charge_plan(call.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
+  warn(call, lines)
+  local outcome, chosen = strongest(lines)
+  local reason = reason_of(call, outcome, lines[chosen])
+  if outcome ~= 'allow' then
+    log_event(outcome == 'warn' and 'warned' or 'dry_run', call, call.amount, reason, lines, chosen)
+    count_lines(lines, call.amount)
+  end
+  if call.unpriced then
+    log_event('unpriced', call, call.amount, 'unpriced', lines, chosen)
+  end
+  local answer = answer_text(call, outcome, chosen, reason, lines)
+  keep(call, answer)
+  return { 'ok', answer }
+end
+
+local function admit(call)
+  local known = first_answer(call) -- 1. replay check
+  if known then
+    return known
+  end
+  local fault = fault_of(call, load_counters(call.plan, call.counter_keys)) -- 2. validate and read
+  if fault then
+    return fault
+  end
+  resolve_due(call.holds_key) -- 3. resolve due holds
+  local list = load_counters(call.plan, call.counter_keys)
+  local lines = plan_lines(call.plan, list)
+  if call.refusal ~= '' then
+    return refuse_unjudged(call, lines)
+  end
+  judge(lines, call.amount) -- 4. decide
+  local outcome, chosen = strongest(lines)
+  if outcome ~= 'block' then
+    return proceed(call, list, lines)
+  end
+  count_lines(lines, call.amount)
+  return refuse(call, lines, chosen, lines[chosen].held_only and 'held_capacity' or 'limit')
+end
+
+local answers = {}
+for index = 1, tonumber(next_argument()) do
+  answers[index] = admit(next_call())
+end
+write_all(events_key, max_events) -- 5. write
+return answers

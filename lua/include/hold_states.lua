@@ -1,0 +1,66 @@
+-- Release gives a hold back, extend keeps it alive, expire resolves what is due.
+local MAX_HOLD_MS = 24 * 3600 * 1000
+
+-- Returns the hold that release and extend are about, or the answer that there is none.
+local function find_hold(operation)
+  local record = load_record(operation.record_key)
+  if not is_admitted(record) then
+    return nil, { 'missing' }
+  end
+  if record.fields.op ~= 'reserve' then
+    return nil, { 'conflict', 'not_a_hold' }
+  end
+  if record.fields.state == 'settled' then
+    return nil, { 'conflict', 'already_settled' }
+  end
+  return record, nil
+end
+
+local function release(operation)
+  local record, fault = find_hold(operation)
+  if fault then
+    return fault
+  end
+  local fields = record.fields
+  if fields.state == 'released' then
+    return reply('replay', record, fields.settle_answer)
+  end
+  if is_due(record) then
+    expire_hold(record, operation.holds_key)
+  end
+  local state_before = fields.state
+  local held = state_before == 'open' and tonumber(fields.amount) or 0
+  move(record, -tonumber(fields.charged), -held, -1)
+  change_record(record, { 'charged', '0' })
+  return conclude(operation, record, 'released', settlement_text(record, lines_of(record), state_before, 0))
+end
+
+local function extend(operation)
+  local record, fault = find_hold(operation)
+  if fault then
+    return fault
+  end
+  local fields = record.fields
+  if fields.state == 'released' then
+    return { 'conflict', 'already_released' }
+  end
+  if fields.state == 'expired' or is_due(record) then
+    return { 'conflict', 'hold_expired' }
+  end
+  local deadline = math.min(now_ms + operation.ttl_ms, tonumber(fields.at) + MAX_HOLD_MS)
+  record.holds_key, record.due_key = operation.holds_key, due_key
+  change_record(record, { 'deadline', digits(deadline) })
+  return reply('ok', record, settlement_text(record, lines_of(record), 'open', 0))
+end
+
+-- Resolves the user's due holds and puts the user's next deadline into the partition's index.
+local function expire(operation)
+  resolve_due(operation.holds_key)
+  local wait_ms = until_next_deadline(operation.holds_key)
+  if wait_ms < 0 then
+    redis.call('ZREM', due_key, operation.user)
+  else
+    redis.call('ZADD', due_key, digits(now_ms + wait_ms), operation.user)
+  end
+  return { 'done' }
+end

@@ -1,0 +1,119 @@
+-- What an open or ended hold does to the counters that were fixed at its reserve. These keys are not in KEYS: they
+-- come from the hold's own record and have the same hash tag, so the same slot.
+local MAX_DUE_HOLDS = 64 -- resolved in one script; the rest stay held until the next
+
+local due_left = MAX_DUE_HOLDS
+local due_resolved = {} -- by the key of the user's holds
+
+local function counters_of(record)
+  local list = {}
+  for index, code in ipairs(split(record.fields.windows, ',')) do
+    list[index] = load_counter(prefix .. 'counter:' .. code .. ':' .. record.fields.user, code)
+  end
+  return list
+end
+
+local function totals_of(record)
+  local list = {}
+  for index, entry in ipairs(split(record.fields.tiers, '\30')) do
+    local code, tier = string.match(entry, '^([^\31]*)\31(.*)$')
+    list[index] = load_total(prefix .. 'tier:' .. code .. ':' .. tier, code)
+  end
+  return list
+end
+
+-- Returns the lines of the rules that were in force at the reserve.
+local function lines_of(record)
+  local list, windows = {}, counters_of(record)
+  for position, entry in ipairs(split(record.fields.budgets, '\30')) do
+    local index, text = string.match(entry, '^(%d+)\31(.*)$')
+    local counter, rule = windows[tonumber(index)], parse_rule(text)
+    list[position] = new_line(rule, counter, prefix .. 'tally:' .. counter.code .. ':' .. rule.id)
+  end
+  return list
+end
+
+-- Moves money on every counter and total of a record.
+local function move(record, spend, held, calls)
+  for _, counter in ipairs(counters_of(record)) do
+    add(counter, spend, held, calls)
+  end
+  for _, total in ipairs(totals_of(record)) do
+    add(total, spend, 0, calls)
+  end
+end
+
+local function call_of(record)
+  local fields = record.fields
+  return { user = fields.user, request = fields.request, tier = fields.tier, model = fields.model, meta = '' }
+end
+
+-- Warns of the thresholds that a charge to an ended hold has reached, with one event. Returns the lines.
+local function warn_after_charge(record, amount)
+  local lines = lines_of(record)
+  if warn_of_thresholds(lines) then
+    local _, chosen = strongest(lines)
+    log_event('warned', call_of(record), amount, 'threshold', lines, chosen)
+    count_lines(lines, amount)
+  end
+  return lines
+end
+
+local function is_due(record)
+  return record.fields.state == 'open' and tonumber(record.fields.deadline) <= now_ms
+end
+
+-- Ends a hold whose deadline has passed: by its policy it is charged at its estimate or given back.
+local function expire_hold(record, holds_key)
+  local estimate = tonumber(record.fields.amount)
+  local charge = record.fields.on_expiry == 'charge' and estimate or 0
+  move(record, charge, -estimate, 0)
+  record.holds_key = holds_key
+  change_record(record, { 'state', 'expired', 'charged', digits(charge) })
+  local lines = lines_of(record)
+  local chosen = fullest(lines)
+  log_event('expired', call_of(record), estimate, charge > 0 and 'charged' or 'released', lines, chosen)
+  if lines[chosen] then
+    count_outcome(lines[chosen], 'expired', estimate)
+  end
+  if charge > 0 then
+    warn_after_charge(record, charge)
+  end
+end
+
+-- Resolves the holds of a user that are past their deadline, once a script and user.
+local function resolve_due(holds_key)
+  if due_resolved[holds_key] or due_left == 0 then
+    return
+  end
+  due_resolved[holds_key] = true
+  local due = redis.call('ZRANGEBYSCORE', holds_key, '-inf', digits(now_ms), 'LIMIT', 0, due_left)
+  for _, key in ipairs(due) do
+    local record = load_record(key)
+    if is_due(record) then
+      due_left = due_left - 1
+      expire_hold(record, holds_key)
+    elseif record.fields.state ~= 'open' then
+      redis.call('ZREM', holds_key, key)
+    end
+  end
+end
+
+-- Returns how long, in ms, until the first of the user's open holds is due; 0 if one is due already, -1 without any.
+local function until_next_deadline(holds_key)
+  local next_due = nil
+  for _, record in ipairs(changed_records) do
+    if record.holds_key == holds_key and record.fields.state == 'open' then
+      next_due = math.min(next_due or math.huge, tonumber(record.fields.deadline))
+    end
+  end
+  local members = redis.call('ZRANGE', holds_key, 0, MAX_DUE_HOLDS, 'WITHSCORES')
+  for index = 1, #members, 2 do
+    local known = records[members[index]]
+    if not known or known.fields.state == 'open' then
+      next_due = math.min(next_due or math.huge, tonumber(members[index + 1]))
+      break
+    end
+  end
+  return next_due and math.max(0, next_due - now_ms) or -1
+end

@@ -1,0 +1,67 @@
+-- Rules as the ledger sends them, and the marks that let a threshold fire once a window.
+-- A rule's text: id 0x1F action 0x1F limit (nano-USD, empty: unlimited) 0x1F thresholds ("pct:nanos,pct:nanos").
+local rules = {} -- parsed ones, by text
+
+local function parse_rule(text)
+  local rule = rules[text]
+  if rule then
+    return rule
+  end
+  local id, action, limit, pairs_text = string.match(text, '^([^\31]*)\31([^\31]*)\31([^\31]*)\31([^\31]*)$')
+  rule = {
+    id = id,
+    action = action,
+    limit = tonumber(limit),
+    limit_text = limit,
+    thresholds = {},
+    -- A changed limit or threshold is another mark, and so armed anew.
+    mark = 'mark:' .. id .. '\31' .. limit .. '\31' .. pairs_text,
+  }
+  for pct, nanos in string.gmatch(pairs_text, '(%d+):(%d+)') do
+    rule.thresholds[#rule.thresholds + 1] = { pct = tonumber(pct), nanos = tonumber(nanos) }
+  end
+  rules[text] = rule
+  return rule
+end
+
+-- Returns the mark of a rule in a counter: the highest threshold that fired, and whether the limit was warned of.
+-- Stored as pct, plus 1000 once the limit was.
+local function mark_of(counter, rule)
+  local mark = counter.marks[rule.mark]
+  if mark then
+    return mark
+  end
+  local stored = number_of(redis.call('HGET', counter.key, rule.mark))
+  mark = { pct = stored % 1000, limit_seen = stored >= 1000 }
+  counter.marks[rule.mark] = mark
+  return mark
+end
+
+-- Fires every threshold that the counter's spend has reached and that did not fire yet in this window.
+-- Returns the highest of them in percent, or nil.
+local function cross_thresholds(counter, rule)
+  local lowest = rule.thresholds[1]
+  if not lowest or counter.spend < lowest.nanos then
+    return nil
+  end
+  local mark, highest = mark_of(counter, rule), nil
+  for _, threshold in ipairs(rule.thresholds) do
+    if threshold.pct > mark.pct and counter.spend >= threshold.nanos then
+      highest = threshold.pct
+    end
+  end
+  if highest then
+    mark.pct, mark.changed = highest, true
+  end
+  return highest
+end
+
+-- Marks that the limit was passed. Returns whether this is the first time in this window.
+local function see_limit(counter, rule)
+  local mark = mark_of(counter, rule)
+  local first = not mark.limit_seen
+  if first then
+    mark.limit_seen, mark.changed = true, true
+  end
+  return first
+end

@@ -1,0 +1,133 @@
+-- Settle: the actual replaces the estimate. A known actual is never refused because of a limit.
+
+-- Keeps a settle that belongs to no hold, once a request id, and answers `status`.
+local function unattributed(operation, status)
+  local record = load_record(operation.record_key)
+  if record.exists then
+    return { status }
+  end
+  change_record(record, { 'op', 'unattributed', 'user', operation.user, 'request', operation.request })
+  local amount = operation.amount or 0
+  redis.call('HINCRBY', unattributed_key, 'count', 1)
+  redis.call('HINCRBY', unattributed_key, 'nanos', digits(amount))
+  redis.call('PEXPIRE', unattributed_key, digits(WINDOW_GRACE_MS))
+  local call = { user = operation.user, request = operation.request, tier = '', model = operation.model, meta = '' }
+  log_event('unattributed', call, amount, status, {}, 0)
+  return { status }
+end
+
+-- Charges a settle whose hold is not known any more, under its own id, in the windows of the reserve.
+local function reconstruct(operation)
+  local plan, record = operation.plan, load_record(operation.record_key)
+  local is_unpriced = not operation.amount
+  local amount = operation.amount or number_of(tonumber(plan.on_unpriced))
+  local list = load_counters(plan, operation.counter_keys)
+  charge_plan(plan, list, amount, 0)
+  change_record(record, {
+    'op', 'settle',
+    'sent', 'settle\31\31\31',
+    'amount', digits(amount),
+    'charged', digits(amount),
+    'at', digits(operation.reserved_at_ms),
+    'user', operation.user,
+    'request', operation.request,
+    'model', operation.model,
+    'settle_sent', operation.sent,
+    'provisional', is_unpriced and '1' or '',
+  })
+  change_record(record, { 'context', plan.context, 'windows', plan.windows, 'tiers', plan.tiers })
+  change_record(record, hold_fields(plan))
+  local chosen = fullest(lines_of(record))
+  log_event('reconstructed', call_of(record), amount, 'reconstructed', lines_of(record), chosen)
+  if is_unpriced then
+    log_event('unpriced', call_of(record), amount, 'unpriced', lines_of(record), chosen)
+  end
+  local lines = warn_after_charge(record, amount)
+  return conclude(operation, record, 'settled', settlement_text(record, lines, 'unknown', is_unpriced and 1 or 0))
+end
+
+local function settle_unknown(operation)
+  local reserved_at_ms = operation.reserved_at_ms
+  if not reserved_at_ms then
+    return unattributed(operation, 'missing')
+  end
+  if reserved_at_ms > now_ms then
+    return { 'future' }
+  end
+  if now_ms - reserved_at_ms > RECORD_TTL_MS then
+    return unattributed(operation, 'too_old')
+  end
+  return reconstruct(operation)
+end
+
+-- The amount of a usage without a price: the rule's flat charge, else the estimate.
+local function amount_of(operation, record)
+  return operation.amount or tonumber(record.fields.on_unpriced) or tonumber(record.fields.amount)
+end
+
+-- Logs what a settlement found: it came late, it cost more than was held, it had no price.
+local function log_settlement(operation, record, state_before, actual)
+  local fields, lines = record.fields, lines_of(record)
+  local call, chosen = call_of(record), fullest(lines)
+  local excess = actual - tonumber(fields.amount)
+  if state_before == 'expired' or state_before == 'released' then
+    log_event('late_settle', call, actual, state_before, lines, chosen)
+  end
+  if excess > 0 and (state_before == 'open' or state_before == 'expired') then
+    log_event('overrun', call, excess, 'overrun', lines, chosen)
+    if lines[chosen] then
+      count_outcome(lines[chosen], 'overrun', excess)
+    end
+  end
+  if not operation.amount then
+    log_event('unpriced', call, actual, 'unpriced', lines, chosen)
+  end
+end
+
+-- Replaces what the hold holds or has charged by the actual amount.
+local function replace(operation, record, state_before)
+  local fields = record.fields
+  local actual = amount_of(operation, record)
+  local held = state_before == 'open' and tonumber(fields.amount) or 0
+  move(record, actual - tonumber(fields.charged), -held, state_before == 'released' and 1 or 0)
+  change_record(record, {
+    'charged', digits(actual),
+    'settle_sent', operation.sent,
+    'provisional', operation.amount and '' or '1',
+  })
+  if operation.model ~= '' then
+    change_record(record, { 'model', operation.model })
+  end
+  log_settlement(operation, record, state_before, actual)
+  local lines = warn_after_charge(record, actual)
+  local unpriced = operation.amount and 0 or 1
+  return conclude(operation, record, 'settled', settlement_text(record, lines, state_before, unpriced))
+end
+
+-- A second settle: a replay, the one correction of an amount that had no price, or a conflict.
+local function settle_again(operation, record)
+  if record.fields.settle_sent == operation.sent then
+    return reply('replay', record, record.fields.settle_answer)
+  end
+  if record.fields.provisional == '1' and operation.amount then
+    return replace(operation, record, 'settled')
+  end
+  return { 'conflict', 'already_settled' }
+end
+
+local function settle(operation)
+  local record = load_record(operation.record_key)
+  if not is_admitted(record) then
+    return settle_unknown(operation)
+  end
+  if record.fields.op == 'check' then
+    return { 'conflict', 'not_a_hold' }
+  end
+  if record.fields.state == 'settled' then
+    return settle_again(operation, record)
+  end
+  if is_due(record) then
+    expire_hold(record, operation.holds_key)
+  end
+  return replace(operation, record, record.fields.state)
+end

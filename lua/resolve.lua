@@ -1,0 +1,54 @@
+#!lua flags=allow-oom
+-- Ends holds after the call: settle (the actual replaces the estimate), release (given back), extend (kept alive),
+-- expire (the sweeper's: resolve what is due). A batch is done in order, each operation on its own.
+--
+-- KEYS  events due unattributed, then for each plan: see include/plans.lua, then for each operation: record holds, and
+--       the counters of its plan if it has one
+-- ARGV  prefix max_events number of plans, the plans, number of operations, then for each operation:
+--       op plan (index; 0: none) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
+--       reserved_at (Unix ms; empty: not given) model
+-- Returns for each operation one of
+--   { "ok", answer, context, tier, deadline }      answer: now outcome decider reason state_before charged estimate
+--   { "replay", answer, context, tier, deadline }          unpriced, then lines_text
+--   { "conflict", code } { "missing" } { "too_old" } { "future" } { "done" }
+-- Runs even when `maxmemory` is reached: money that is gone must be counted.
+-- @include numbers clock arguments counters rules lines events
+
+local events_key, due_key, unattributed_key = next_key(), next_key(), next_key()
+local prefix, max_events = next_argument(), next_argument()
+
+-- @include records holds plans writes
+
+local plans = next_plans()
+
+local function next_operation()
+  local operation = {
+    op = next_argument(),
+    plan = plans[tonumber(next_argument())],
+    request = next_argument(),
+    user = next_argument(),
+    amount = tonumber(next_argument()),
+    sent = next_argument(),
+    ttl_ms = tonumber(next_argument()),
+    reserved_at_ms = tonumber(next_argument()),
+    model = next_argument(),
+    record_key = next_key(),
+    holds_key = next_key(),
+  }
+  if operation.plan then
+    operation.counter_keys = next_counter_keys(operation.plan)
+  end
+  return operation
+end
+
+-- @include resolve_answers settle hold_states
+
+local operations = { settle = settle, release = release, extend = extend, expire = expire }
+
+local answers = {}
+for index = 1, tonumber(next_argument()) do
+  local operation = next_operation()
+  answers[index] = operations[operation.op](operation)
+end
+write_all(events_key, max_events)
+return answers
