@@ -50,10 +50,15 @@ class Calendar:
     week_start: WeekStart = WeekStart.MONDAY
 
 
-@lru_cache(maxsize=4096)
 def is_timezone(name: str) -> bool:
     """Say whether `name` is an IANA time zone that this machine knows."""
-    return name in available_timezones()
+    return name in _timezones()
+
+
+@lru_cache(maxsize=1)
+def _timezones() -> frozenset[str]:
+    """Read the names once: listing them opens hundreds of files."""
+    return frozenset(available_timezones())
 
 
 def window_at(kind: WindowType, calendar: Calendar, now_s: float) -> Window:

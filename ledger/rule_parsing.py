@@ -1,0 +1,325 @@
+"""Rule sets from decoded YAML or JSON, and back. The shape is the same in a rule file, in a push and on disk."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from ledger.errors import InvalidInput, RuleSetInvalid
+from ledger.moments import parse_moment
+from ledger.money import parse_usd, usd_text
+from ledger.names import parse_name
+from ledger.price_parsing import dump_prices, parse_prices
+from ledger.rules import (
+    ALLOW,
+    DEFAULT_THRESHOLDS_PCT,
+    DENY,
+    Action,
+    Mode,
+    OnExpiry,
+    PlanName,
+    Policy,
+    PolicyKind,
+    Rule,
+    RuleKind,
+    RuleSet,
+    RuleStatus,
+    Workspace,
+    rule_id,
+)
+from ledger.sections import Faults, Section, section_at, shown
+from ledger.windows import Calendar, WeekStart, WindowType, is_timezone, rfc3339
+
+MAX_RULES: Final = 1_000_000
+MAX_REVISION: Final = 2**53 - 1
+MAX_THRESHOLDS: Final = 20
+MAX_THRESHOLD_PCT: Final = 100
+MAX_NOTE_LENGTH: Final = 500
+
+DOCUMENT_FIELDS: Final = frozenset({"revision", "workspace", "rules", "prices"})
+WORKSPACE_FIELDS: Final = frozenset({"timezone", "week_start", "plan", "on_expiry", "mode"})
+RULE_FIELDS: Final = frozenset(
+    {
+        "id",
+        "kind",
+        "key",
+        "limit_usd",
+        "window",
+        "action",
+        "alert_thresholds_pct",
+        "alert_threshold_pct",
+        "status",
+        "timezone",
+        "week_start",
+        "on_store_failure",
+        "on_unpriced",
+        "expires_at",
+        "note",
+    }
+)
+ALLOWANCE: Final = "allow_up_to_usd"
+CHARGE: Final = "charge_usd"
+
+_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_KINDS: Final = {str(kind): kind for kind in RuleKind}
+_ACTIONS: Final = {str(action): action for action in Action}
+_STATUSES: Final = {str(status): status for status in RuleStatus}
+_WEEK_STARTS: Final = {str(day): day for day in WeekStart}
+_PLANS: Final = {str(plan): plan for plan in PlanName}
+_ON_EXPIRY: Final = {str(choice): choice for choice in OnExpiry}
+_MODES: Final = {str(mode): mode for mode in Mode}
+_POLICIES: Final = {"deny": DENY, "allow": ALLOW}
+_WINDOWS: Final = {str(kind): kind for kind in WindowType} | {
+    "daily": WindowType.DAY,
+    "weekly": WindowType.WEEK,
+    "monthly": WindowType.MONTH,
+}
+
+
+def parse_rule_set(document: object, *, revision: int) -> RuleSet:
+    """Return the rule set of a decoded document; the document's own `revision`, if any, wins over the argument.
+
+    Raises `RuleSetInvalid` with every fault as (path, message), such as ``("rules[3].limit_usd", "is required")``.
+    """
+    faults = Faults()
+    top = section_at(document, path="", faults=faults, known=DOCUMENT_FIELDS)
+    revision = top.parse("revision", _parse_revision, revision)
+    workspace = _parse_workspace(top.get("workspace"), faults)
+    rules = _RuleReader(faults, workspace.calendar).read_all(top.get("rules"))
+    prices = parse_prices(top.get("prices"), faults)
+    faults.raise_if_any()
+    return RuleSet.of(revision=revision, workspace=workspace, rules=rules, prices=prices)
+
+
+def document_revision(document: object) -> int | None:
+    """Return the revision that a document states, None if it states none. Raises `RuleSetInvalid` if it is faulty."""
+    value = document.get("revision") if isinstance(document, Mapping) else None
+    if value is None:
+        return None
+    try:
+        return _parse_revision(value, field="revision")
+    except InvalidInput as error:
+        raise RuleSetInvalid([("revision", error.message.removeprefix("revision "))]) from None
+
+
+def dump_rule_set(rule_set: RuleSet) -> dict[str, object]:
+    """Return the document of a rule set, ready for JSON: ``parse_rule_set(dump_rule_set(x))`` equals ``x``."""
+    return {**dump_settings(rule_set), "rules": list(dump_rules(rule_set))}
+
+
+def dump_settings(rule_set: RuleSet) -> dict[str, object]:
+    """Return all of a rule set's document but its rules."""
+    workspace = rule_set.workspace
+    document: dict[str, object] = {
+        "revision": rule_set.revision,
+        "workspace": {
+            "timezone": workspace.calendar.timezone,
+            "week_start": workspace.calendar.week_start,
+            "plan": workspace.plan,
+            "on_expiry": workspace.on_expiry,
+            "mode": workspace.mode,
+        },
+    }
+    if rule_set.prices.prices:
+        document["prices"] = dump_prices(rule_set.prices)
+    return document
+
+
+def dump_rules(rule_set: RuleSet) -> Iterator[dict[str, object]]:
+    """Yield the rules of a rule set's document, one at a time, amounts as decimal strings.
+
+    What follows from elsewhere is left out, so that it goes on following after an edit: a calendar that is the
+    workspace's, a policy that is the action's default.
+    """
+    for rule in rule_set.rules:
+        yield _dump_rule(rule, rule_set.workspace.calendar)
+
+
+def default_policy(action: Action) -> Policy:
+    """Return what a rule does without an answer of the store or a price, unless it says otherwise."""
+    return DENY if action is Action.BLOCK else ALLOW
+
+
+@dataclass(slots=True)
+class _RuleReader:
+    """Reads rules one after the other and remembers what must be unique: ids, and (kind, key, window)."""
+
+    faults: Faults
+    calendar: Calendar
+    places: dict[tuple[RuleKind, str, WindowType], int] = field(default_factory=dict)
+    ids: dict[str, int] = field(default_factory=dict)
+    calendars: dict[tuple[str, WeekStart], Calendar] = field(default_factory=dict)
+
+    def read_all(self, values: object) -> tuple[Rule, ...]:
+        """Return the rules of a list; what is not a list of at most 1,000,000 is a fault."""
+        if not isinstance(values, list):
+            self.faults.add("rules", "is required, as a list (an empty one removes all rules)")
+            return ()
+        if len(values) > MAX_RULES:
+            self.faults.add("rules", f"has more than {MAX_RULES} rules")
+            return ()
+        return tuple(self._read(index, value) for index, value in enumerate(values))
+
+    def _read(self, index: int, value: object) -> Rule:
+        section = section_at(value, path=f"rules[{index}]", faults=self.faults, known=RULE_FIELDS)
+        kind = section.require("kind", _parse_kind, RuleKind.TIER_TEMPLATE)
+        key = section.require("key", parse_name, "", refuse_any_tier=kind is RuleKind.USER_OVERRIDE)
+        window = section.choose("window", _WINDOWS, WindowType.MONTH)
+        action = section.choose("action", _ACTIONS, Action.WARN)
+        rule = Rule(
+            id=section.parse("id", _parse_id, "") or rule_id(kind, key, window),
+            kind=kind,
+            key=key,
+            limit_nanos=_read_limit(section),
+            window=window,
+            action=action,
+            thresholds_pct=_read_thresholds(section),
+            status=section.choose("status", _STATUSES, RuleStatus.ACTIVE),
+            calendar=self._read_calendar(section),
+            on_store_failure=section.parse("on_store_failure", _parse_failure_policy, default_policy(action)),
+            on_unpriced=section.parse("on_unpriced", _parse_unpriced_policy, default_policy(action)),
+            expires_at_ms=section.parse("expires_at", parse_moment, None),
+            note=section.parse("note", _parse_note, ""),
+        )
+        if key:
+            self._refuse_duplicate(index, rule, section)
+        return rule
+
+    def _read_calendar(self, section: Section) -> Calendar:
+        if section.get("timezone") is None and section.get("week_start") is None:
+            return self.calendar
+        calendar = read_calendar(section, self.calendar)
+        return self.calendars.setdefault((calendar.timezone, calendar.week_start), calendar)
+
+    def _refuse_duplicate(self, index: int, rule: Rule, section: Section) -> None:
+        first = self.places.setdefault((rule.kind, rule.key, rule.window), index)
+        if first != index:
+            section.fault("", f"has the kind, key and window of rules[{first}]; one rule for each")
+            return
+        first = self.ids.setdefault(rule.id, index)
+        if first != index:
+            section.fault("id", f"is the id of rules[{first}]")
+
+
+def _parse_workspace(value: object, faults: Faults) -> Workspace:
+    if value is None:
+        return Workspace()
+    section = section_at(value, path="workspace", faults=faults, known=WORKSPACE_FIELDS)
+    return Workspace(
+        calendar=read_calendar(section, Calendar("UTC")),
+        plan=section.choose("plan", _PLANS, PlanName.GROWTH),
+        on_expiry=section.choose("on_expiry", _ON_EXPIRY, OnExpiry.CHARGE),
+        mode=section.choose("mode", _MODES, Mode.ENFORCE),
+    )
+
+
+def read_calendar(section: Section, default: Calendar) -> Calendar:
+    """Return the calendar of a section's `timezone` and `week_start`, each with the default's value if missing."""
+    timezone = section.parse("timezone", _parse_timezone, default.timezone)
+    return Calendar(timezone, section.choose("week_start", _WEEK_STARTS, default.week_start))
+
+
+def _parse_kind(value: object, *, field: str) -> RuleKind:
+    if isinstance(value, str) and value in _KINDS:
+        return _KINDS[value]
+    raise InvalidInput(f"{field} must be one of {', '.join(_KINDS)}, not {shown(value)}", field=field)
+
+
+def _parse_revision(value: object, *, field: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_REVISION:
+        raise InvalidInput(f"{field} must be a whole number from 1 to 2^53 - 1, not {shown(value)}", field=field)
+    return value
+
+
+def _parse_id(value: object, *, field: str) -> str:
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise InvalidInput(f"{field} must have 1-64 of the characters A-Z a-z 0-9 _ -", field=field)
+    return value
+
+
+def _parse_timezone(value: object, *, field: str) -> str:
+    if not isinstance(value, str) or not is_timezone(value):
+        raise InvalidInput(f"{field} must be an IANA time zone such as Europe/Berlin, not {shown(value)}", field=field)
+    return value
+
+
+def _parse_note(value: object, *, field: str) -> str:
+    if not isinstance(value, str) or len(value) > MAX_NOTE_LENGTH:
+        raise InvalidInput(f"{field} must be text of at most {MAX_NOTE_LENGTH} characters", field=field)
+    if not value.isprintable() and not value.replace("\n", " ").isprintable():
+        raise InvalidInput(f"{field} has characters that cannot be printed", field=field)
+    return value
+
+
+def _read_limit(section: Section) -> int | None:
+    if not section.has("limit_usd"):
+        section.fault("limit_usd", "is required; null is unlimited, 0 blocks everything")
+    return section.parse("limit_usd", parse_usd, None)
+
+
+def _read_thresholds(section: Section) -> tuple[int, ...]:
+    if section.get("alert_threshold_pct") is None:
+        return section.parse("alert_thresholds_pct", _parse_thresholds, DEFAULT_THRESHOLDS_PCT)
+    if section.get("alert_thresholds_pct") is not None:
+        section.fault("alert_threshold_pct", "is given beside alert_thresholds_pct; keep one of them")
+    return section.parse("alert_threshold_pct", _parse_threshold, DEFAULT_THRESHOLDS_PCT)
+
+
+def _parse_threshold(value: object, *, field: str) -> tuple[int, ...]:
+    return _parse_thresholds([value], field=field)
+
+
+def _parse_thresholds(value: object, *, field: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > MAX_THRESHOLDS:
+        raise InvalidInput(f"{field} must be a list of at most {MAX_THRESHOLDS} percentages", field=field)
+    for threshold in value:
+        if isinstance(threshold, bool) or not isinstance(threshold, int) or not 0 < threshold <= MAX_THRESHOLD_PCT:
+            raise InvalidInput(f"{field} must be whole percentages from 1 to 100, not {shown(threshold)}", field=field)
+    if len(set(value)) != len(value):
+        raise InvalidInput(f"{field} has the same percentage twice", field=field)
+    return tuple(sorted(value))
+
+
+def _parse_policy(value: object, *, field: str, amount_field: str) -> Policy:
+    if isinstance(value, str) and value in _POLICIES:
+        return _POLICIES[value]
+    if not isinstance(value, Mapping) or list(value) != [amount_field]:
+        shape = f'deny, allow or {{"{amount_field}": amount}}'
+        raise InvalidInput(f"{field} must be {shape}, not {shown(value)}", field=field)
+    return Policy(PolicyKind.AMOUNT, parse_usd(value[amount_field], field=f"{field}.{amount_field}"))
+
+
+_parse_failure_policy: Callable[..., Policy] = partial(_parse_policy, amount_field=ALLOWANCE)
+_parse_unpriced_policy: Callable[..., Policy] = partial(_parse_policy, amount_field=CHARGE)
+
+
+def _dump_rule(rule: Rule, workspace_calendar: Calendar) -> dict[str, object]:
+    document: dict[str, object] = {
+        "id": rule.id,
+        "kind": rule.kind,
+        "key": rule.key,
+        "limit_usd": None if rule.limit_nanos is None else usd_text(rule.limit_nanos),
+        "window": rule.window,
+        "action": rule.action,
+        "alert_thresholds_pct": list(rule.thresholds_pct),
+        "status": rule.status,
+    }
+    if rule.calendar != workspace_calendar:
+        document["timezone"] = rule.calendar.timezone
+        document["week_start"] = rule.calendar.week_start
+    if rule.on_store_failure != default_policy(rule.action):
+        document["on_store_failure"] = _dump_policy(rule.on_store_failure, ALLOWANCE)
+    if rule.on_unpriced != default_policy(rule.action):
+        document["on_unpriced"] = _dump_policy(rule.on_unpriced, CHARGE)
+    if rule.expires_at_ms is not None:
+        document["expires_at"] = rfc3339(rule.expires_at_ms)
+    if rule.note:
+        document["note"] = rule.note
+    return document
+
+
+def _dump_policy(policy: Policy, amount_field: str) -> object:
+    if policy.kind is PolicyKind.AMOUNT:
+        return {amount_field: usd_text(policy.amount_nanos)}
+    return str(policy.kind)
