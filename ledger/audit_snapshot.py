@@ -1,0 +1,144 @@
+"""Reads all counters, totals, records and hold indexes of a workspace for the audit, by SCAN."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import RedisError
+
+from ledger.errors import StoreUnavailable
+from ledger.plans import FIELD, parse_window_code
+from ledger.script_arguments import ROW
+from ledger.windows import Window
+
+if TYPE_CHECKING:
+    import redis.asyncio as redis
+
+SCAN_COUNT: Final = 1000
+
+CounterKey = tuple[Window, str]
+TotalKey = tuple[Window, str]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptCounter:
+    """A user's counter as stored; nano-USD."""
+
+    spend_nanos: int
+    held_nanos: int
+    seeded: bool
+    calendar: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRecord:
+    """A request's record as stored: what it holds and has charged, and on which counters and totals; nano-USD."""
+
+    key: bytes
+    user_id: str
+    request_id: str
+    state: str
+    held_nanos: int
+    charged_nanos: int
+    windows: tuple[Window, ...]
+    tier_windows: tuple[TotalKey, ...]
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """A workspace at `at_ms`, as far as SCAN sees a changing keyspace at one moment."""
+
+    at_ms: int
+    counters: dict[CounterKey, KeptCounter] = field(default_factory=dict)
+    totals: dict[TotalKey, int] = field(default_factory=dict)
+    records: list[KeptRecord] = field(default_factory=list)
+    indexed_holds: set[bytes] = field(default_factory=set)
+
+
+async def read_snapshot(client: "redis.Redis", workspace: str) -> Snapshot:
+    """Read a workspace; raises `StoreUnavailable`."""
+    try:
+        seconds, _ = await client.time()
+        snapshot = Snapshot(int(seconds) * 1000)
+        cursor: int | None = None
+        seen: set[bytes] = set()
+        while cursor != 0:
+            reply: Any = await client.scan(cursor or 0, match=f"sg:{workspace}:*", count=SCAN_COUNT)
+            cursor, keys = reply
+            await _read_keys(client, [key for key in keys if key not in seen], snapshot)
+            seen.update(keys)
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(f"the store did not answer: {error}") from error
+    return snapshot
+
+
+async def _read_keys(client: "redis.Redis", keys: list[bytes], snapshot: Snapshot) -> None:
+    pipeline = client.pipeline(transaction=False)
+    wanted = [key for key in keys if _kind(key) in _READERS]
+    for key in wanted:
+        if _kind(key) == "holds":
+            pipeline.zrange(key, 0, -1)
+        else:
+            pipeline.hgetall(key)
+    for key, value in zip(wanted, await pipeline.execute(), strict=True):
+        if value:
+            _READERS[_kind(key)](snapshot, key, value)
+
+
+def _rest(key: bytes) -> str:
+    """Return a key without its prefix ``sg:<workspace>:{<partition>}:``."""
+    return key.decode().split(":", 3)[-1]
+
+
+def _kind(key: bytes) -> str:
+    return _rest(key).partition(":")[0]
+
+
+def _window_and_name(key: bytes) -> tuple[Window, str]:
+    _, kind, start, end, name = _rest(key).split(":", 4)
+    return parse_window_code(f"{kind}:{start}:{end}"), name
+
+
+def _read_counter(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> None:
+    snapshot.counters[_window_and_name(key)] = KeptCounter(
+        int(value.get(b"spend", 0)),
+        int(value.get(b"held", 0)),
+        b"seeded" in value,
+        value.get(b"calendar", b"").decode(),
+    )
+
+
+def _read_total(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> None:
+    total_key = _window_and_name(key)
+    snapshot.totals[total_key] = snapshot.totals.get(total_key, 0) + int(value.get(b"spend", 0))
+
+
+def _read_record(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> None:
+    if value.get(b"op") == b"unattributed":
+        return
+    _, length, rest = _rest(key).split(":", 2)
+    state = value[b"state"].decode()
+    tiers = [row.split(FIELD) for row in value[b"tiers"].decode().split(ROW) if row]
+    snapshot.records.append(
+        KeptRecord(
+            key=key,
+            user_id=rest[int(length) + 1 :],
+            request_id=rest[: int(length)],
+            state=state,
+            held_nanos=int(value[b"amount"]) if state == "open" else 0,
+            charged_nanos=int(value[b"charged"]),
+            windows=tuple(parse_window_code(code) for code in value[b"windows"].decode().split(",")),
+            tier_windows=tuple((parse_window_code(code), tier) for code, tier in tiers),
+        )
+    )
+
+
+def _read_index(snapshot: Snapshot, _key: bytes, value: list[bytes]) -> None:
+    snapshot.indexed_holds.update(value)
+
+
+_READERS: dict[str, Any] = {
+    "counter": _read_counter,
+    "tier": _read_total,
+    "request": _read_record,
+    "holds": _read_index,
+}

@@ -1,0 +1,136 @@
+"""Joins operations that arrive in one turn of the event loop into one script run, in order, without waiting for more.
+
+A lane runs one script at a time: while it runs, arriving operations queue and go together in the next. So a lane
+keeps order, and batches grow with the load and only then.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from ledger.errors import StoreError, StoreOverloaded, StoreUnavailable
+
+Operation = TypeVar("Operation")
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneLimits:
+    """Bounds of a lane: operations in one script, operations waiting, and seconds."""
+
+    max_batch: int
+    max_queue: int
+    command_timeout_s: float
+    deadline_s: float
+
+
+class Lane(Generic[Operation, Answer]):
+    """One queue in front of one script of one partition.
+
+    `run` takes a batch and returns its answers in order. `observe` is told of every run: operations and seconds.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Operation]], Awaitable[list[Answer]]],
+        limits: LaneLimits,
+        observe: Callable[[int, float], None],
+    ) -> None:
+        self._run = run
+        self._limits = limits
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[tuple[Operation, asyncio.Future[Answer]]] = deque()
+        self._arrivals: list[asyncio.Future[Answer]] = []
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def depth(self) -> int:
+        """How many operations wait."""
+        return len(self._queue)
+
+    def submit(self, operation: Operation) -> "asyncio.Future[Answer]":
+        """Queue an operation. The future fails with `StoreError` at the latest after the deadline.
+
+        Raises `StoreOverloaded` at once when the queue is full; then nothing was sent.
+        """
+        if len(self._queue) >= self._limits.max_queue:
+            raise StoreOverloaded("too many operations wait for the store")
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        self._queue.append((operation, future))
+        if not self._arrivals:
+            self._loop.call_soon(self._close_turn)
+        self._arrivals.append(future)
+        return future
+
+    async def drain(self) -> None:
+        """Wait until everything that was queued is answered."""
+        while self._running is not None:
+            await asyncio.wait([self._running])
+
+    def _close_turn(self) -> None:
+        """End a turn of the loop: one deadline for all that arrived in it, and a run if none is under way."""
+        arrivals, self._arrivals = self._arrivals, []
+        self._loop.call_later(self._limits.deadline_s, _give_up, arrivals)
+        self._start()
+
+    def _start(self) -> None:
+        if self._running is None and self._queue:
+            size = min(len(self._queue), self._limits.max_batch)
+            batch = [self._queue.popleft() for _ in range(size)]
+            self._running = self._loop.create_task(self._send(batch))
+
+    async def _send(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
+        wanted = [entry for entry in batch if not entry[1].done()]
+        try:
+            if wanted:
+                await self._answer(wanted)
+        finally:
+            self._running = None
+            self._start()
+
+    async def _answer(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
+        operations = [operation for operation, _ in batch]
+        started = self._loop.time()
+        try:
+            async with asyncio.timeout(self._limits.command_timeout_s):
+                answers = await self._run(operations)
+        except TimeoutError:
+            self._fail(batch, StoreUnavailable("the store did not answer in time"))
+        except StoreError as error:
+            if error.code == "store_error" and len(batch) > 1:
+                await self._answer_singly(batch)
+            else:
+                self._fail(batch, error)
+        except Exception as error:
+            self._fail(batch, StoreUnavailable(f"the store's answer could not be read: {error}"))
+            raise
+        else:
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+        self._observe(len(batch), self._loop.time() - started)
+
+    async def _answer_singly(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
+        """Repeat a batch that the store refused as a whole, one by one: one broken key must not fail the others."""
+        for entry in batch:
+            await self._answer([entry])
+
+    def _fail(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]], error: StoreError) -> None:
+        """Fail a batch, and with it all that waits behind it: the store is not answering."""
+        waiting = [*batch, *self._queue] if error.code == StoreUnavailable.code else batch
+        if waiting is not batch:
+            self._queue.clear()
+        _fail_all([future for _, future in waiting], error)
+
+
+def _give_up(futures: list["asyncio.Future[Any]"]) -> None:
+    _fail_all(futures, StoreUnavailable("the store did not answer within the deadline"))
+
+
+def _fail_all(futures: list["asyncio.Future[Any]"], error: StoreError) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
