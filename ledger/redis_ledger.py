@@ -15,6 +15,7 @@ from ledger.script_arguments import Batch, PlanShelf
 from ledger.scripts import CommandRunner, Script, load_script
 
 DEFAULT_MAX_EVENTS: Final = 1_000_000
+EVENT_RETENTION_MS: Final = 35 * 24 * 3600 * 1000
 PROGRAMS: Final = ("admit", "resolve", "usage")
 
 
@@ -89,6 +90,11 @@ class RedisLedger:
         due_key = self._partitions[partition].due
         members = await self._command("ZRANGE", due_key, "-inf", now_ms, "BYSCORE", "LIMIT", 0, limit)
         return [member.decode() for member in members]
+
+    async def trim_events(self, partition: int) -> None:
+        """Drop the events of a partition that are older than 35 days, approximately."""
+        oldest_ms = await self.store_time_ms() - EVENT_RETENTION_MS
+        await self._command("XTRIM", self._partitions[partition].events, "MINID", "~", oldest_ms)
 
     async def store_time_ms(self) -> int:
         """Return the store's time, Unix milliseconds."""

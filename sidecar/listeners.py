@@ -1,0 +1,57 @@
+"""The two listeners of a sidecar: decisions on loopback TCP and a Unix socket, health and metrics on another port."""
+
+import contextlib
+from pathlib import Path
+from typing import Final
+
+from aiohttp import web
+
+from sidecar.settings import Settings
+
+SHUTDOWN_S: Final = 4.0
+SOCKET_MODE: Final = 0o660
+
+
+class Listeners:
+    """Opens both applications and closes them again, letting requests in flight finish for at most 4 seconds."""
+
+    def __init__(self, decision_app: web.Application, admin_app: web.Application) -> None:
+        self._decision = web.AppRunner(decision_app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        self._admin = web.AppRunner(admin_app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        self._socket: Path | None = None
+        self.decision_url = ""
+        self.admin_url = ""
+
+    async def open(self, settings: Settings) -> None:
+        """Listen; port 0 takes a free one, which `decision_url` and `admin_url` then tell."""
+        await self._decision.setup()
+        await self._admin.setup()
+        try:
+            self.admin_url = await _listen(self._admin, settings.admin_host, settings.admin_port)
+            self.decision_url = await _listen(self._decision, settings.host, settings.port)
+            if settings.unix_socket is not None:
+                await self._listen_on_socket(Path(settings.unix_socket))
+        except OSError:
+            await self.close()
+            raise
+
+    async def _listen_on_socket(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        await web.UnixSite(self._decision, str(path)).start()
+        path.chmod(SOCKET_MODE)
+        self._socket = path
+
+    async def close(self) -> None:
+        """Accept nothing new, finish what is in flight, close."""
+        await self._decision.cleanup()
+        await self._admin.cleanup()
+        if self._socket is not None:
+            self._socket.unlink(missing_ok=True)
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
+    known = len(runner.addresses)
+    await web.TCPSite(runner, host, port).start()
+    address = runner.addresses[known]
+    return f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"

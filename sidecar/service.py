@@ -1,0 +1,166 @@
+"""Runs a sidecar: wires the parts together, serves until a signal comes, and ends without dropping a decision."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import uvloop
+
+from ledger.connection import StoreTimeouts, connect
+from ledger.redis_ledger import RedisLedger
+from sidecar.app import make_admin_app, make_decision_app
+from sidecar.coalescer import Lane, LaneLimits
+from sidecar.enforcer import Enforcer, Lanes
+from sidecar.listeners import Listeners
+from sidecar.loop_lag import watch_loop_lag
+from sidecar.metrics import Metrics
+from sidecar.rule_cache import RuleCache
+from sidecar.rule_file import RuleFile
+from sidecar.settings import Settings
+from sidecar.store_clock import StoreClock
+from sidecar.store_watch import greet_store, keep_greeting
+from sidecar.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    import redis.asyncio as redis
+
+ANSWER_MARGIN_S: Final = 0.01
+"""Kept of the deadline for encoding and sending an answer."""
+
+log = logging.getLogger("spendgate")
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; in-flight decisions finish first. Raises what makes a start impossible."""
+    uvloop.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Do as `run`, on a running event loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running_sidecar(settings, on_failure=stop.set) as listeners:
+        log.info("serving decisions on %s, metrics on %s", listeners.decision_url, listeners.admin_url)
+        await stop.wait()
+        log.info("stopping: in-flight decisions finish")
+
+
+@contextlib.asynccontextmanager
+async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None]) -> AsyncIterator[Listeners]:
+    """Run a whole sidecar on the running loop; on leaving, everything it started has ended.
+
+    `on_failure` is called when a background task fails: the process must not go on half alive.
+    """
+    timeouts = StoreTimeouts(connect_ms=settings.connect_timeout_ms, command_ms=settings.command_timeout_ms)
+    client = connect(settings.redis_url, timeouts)
+    metrics = Metrics()
+    rules = await RuleCache.load(Path(settings.data_dir))
+    background = _Background(on_failure)
+    try:
+        rule_file = await _open_rule_file(settings, rules, metrics)
+        if rule_file is not None:
+            background.start(rule_file.watch())
+        ledger = RedisLedger(
+            client,
+            workspace=settings.workspace,
+            partitions=settings.partitions,
+            max_events=settings.stream_max_events,
+        )
+        if not await greet_store(client, settings.workspace, settings.partitions):
+            background.start(keep_greeting(client, settings.workspace, settings.partitions))
+        async with _serving(settings, ledger, rules, metrics, background) as listeners:
+            yield listeners
+    finally:
+        await background.stop()
+        await client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    settings: Settings, ledger: RedisLedger, rules: RuleCache, metrics: Metrics, background: "_Background"
+) -> AsyncIterator[Listeners]:
+    """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
+    clock = StoreClock()
+    lanes = make_lanes(ledger, settings, metrics)
+    enforcer = Enforcer(
+        ledger=ledger,
+        lanes=lanes,
+        rules=rules,
+        clock=clock,
+        metrics=metrics,
+        deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
+    )
+    sweeper = Sweeper(
+        ledger,
+        clock,
+        partitions=settings.partitions,
+        interval_s=settings.sweep_interval_ms / 1000,
+        on_error=metrics.record_store_error,
+    )
+    background.start(sweeper.run())
+    background.start(watch_loop_lag(metrics.set_loop_lag))
+    listeners = Listeners(
+        make_decision_app(enforcer=enforcer, rules=rules, settings=settings, metrics=metrics),
+        make_admin_app(rules=rules, metrics=metrics),
+    )
+    await listeners.open(settings)
+    try:
+        yield listeners
+    finally:
+        await listeners.close()
+        for lane in (*lanes.admit, *lanes.resolve):
+            await lane.drain()
+
+
+def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics) -> Lanes:
+    """Return the lanes of every partition."""
+    limits = LaneLimits(
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        command_timeout_s=settings.command_timeout_ms / 1000,
+        deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
+    )
+    partitions = range(settings.partitions)
+    return Lanes(
+        partition_of=ledger.partition_of,
+        admit=[Lane(ledger.admit, limits, metrics.record_batch) for _ in partitions],
+        resolve=[Lane(ledger.resolve, limits, metrics.record_batch) for _ in partitions],
+    )
+
+
+async def _open_rule_file(settings: Settings, rules: RuleCache, metrics: Metrics) -> RuleFile | None:
+    if settings.rules is None:
+        return None
+    rule_file = RuleFile(Path(settings.rules), rules, on_reject=metrics.record_rules_rejected)
+    await rule_file.load()
+    return rule_file
+
+
+class _Background:
+    """Tasks that run beside the listeners; one that fails is logged and told."""
+
+    def __init__(self, on_failure: Callable[[], None]) -> None:
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a background task failed", exc_info=task.exception())
+            self._on_failure()
+
+    async def stop(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
