@@ -1,0 +1,87 @@
+"""The request records of `ledger.memory_ledger`: what was answered under each id, and the life of each hold."""
+
+from dataclasses import dataclass
+
+from ledger.decisions import RETENTION_MS, Decision, HoldState, Operation, Settlement
+from ledger.keys import PartitionKeys
+from ledger.plans import Plan
+
+_KEYS = PartitionKeys.of("memory", 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """One request id of a user. Amounts are nano-USD, times Unix milliseconds.
+
+    `operation` is check, reserve, or settle for one that was reconstructed. `state` is None for a check. `plan` fixes
+    the windows, rules and policies that hold until the end. `amount_nanos` is the check's cost or the estimate,
+    `charged_nanos` what the counters' spend has of it now.
+    """
+
+    operation: Operation
+    plan: Plan
+    user_id: str
+    request_id: str
+    sent: str
+    state: HoldState | None
+    amount_nanos: int
+    charged_nanos: int
+    admitted_ms: int
+    changed_ms: int
+    deadline_ms: int = 0
+    model: str = ""
+    decision: Decision | None = None
+    settle_sent: str = ""
+    settlement: Settlement | None = None
+    provisional: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether the hold still holds its estimate."""
+        return self.state is HoldState.OPEN
+
+    def is_due(self, now_ms: int) -> bool:
+        """Say whether the hold is open although its deadline has come."""
+        return self.is_open and self.deadline_ms <= now_ms
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """The order in which holds are resolved: the earliest deadline, then the record's key in Redis."""
+        return self.deadline_ms, _KEYS.request(self.user_id, self.request_id)
+
+
+class Records:
+    """Records by (user, request id), and markers of the ids whose settle belonged to no hold."""
+
+    def __init__(self) -> None:
+        self._records: dict[tuple[str, str], Record] = {}
+        self._marked_ms: dict[tuple[str, str], int] = {}
+
+    def find(self, user_id: str, request_id: str, now_ms: int) -> Record | None:
+        """Return the record of a request id unless it was forgotten: 48 h after the check or the hold's end."""
+        record = self._records.get((user_id, request_id))
+        if record is None or (not record.is_open and now_ms - record.changed_ms > RETENTION_MS):
+            return None
+        return record
+
+    def add(self, record: Record) -> None:
+        """Keep a record; it takes the place of a forgotten one."""
+        self._records[record.user_id, record.request_id] = record
+
+    def mark_unattributed(self, user_id: str, request_id: str, now_ms: int) -> bool:
+        """Mark an id whose settle belonged to no hold; say whether this is the first time within the retention."""
+        marked_ms = self._marked_ms.get((user_id, request_id))
+        if marked_ms is not None and now_ms - marked_ms <= RETENTION_MS:
+            return False
+        self._marked_ms[user_id, request_id] = now_ms
+        return True
+
+    def open_holds(self, user_id: str) -> list[Record]:
+        """Return the user's open holds, the earliest deadline first."""
+        holds = [record for record in self._records.values() if record.user_id == user_id and record.is_open]
+        return sorted(holds, key=lambda record: record.order)
+
+    def users_due(self, now_ms: int) -> list[str]:
+        """Return the users with a hold past its deadline, the longest overdue first."""
+        due = sorted((record.deadline_ms, record.user_id) for record in self._records.values() if record.is_due(now_ms))
+        return list(dict.fromkeys(user_id for _, user_id in due))
