@@ -1,0 +1,66 @@
+# `make demo` shows what Spendgate does, `make run` starts it, `make test` proves it. Each sets up .venv when needed.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.requirements-dev.lock.stamp
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
+
+.PHONY: help setup demo run test check format bench lock replay-real clean
+
+help:
+	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
+	@echo "make run          a sidecar on 127.0.0.1:8787 with config/budgets.example.yaml, until Ctrl-C"
+	@echo "make test         all tests"
+	@echo "make check        lint, format and types"
+	@echo "make bench        the benchmarks"
+	@echo "make replay-real TRACE=file.csv   replay a trace of your own through a running sidecar"
+	@echo "make lock         resolve the dependencies anew"
+	@echo "make clean        remove what the above made"
+
+setup: $(STAMP)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Spendgate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+		"Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/spendgate demo
+
+run: setup
+	@$(BIN)/spendgate up --rules config/budgets.example.yaml
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python -m bench
+
+replay-real: setup
+	@test -n "$(TRACE)" || { echo "usage: make replay-real TRACE=file.csv (and a sidecar that runs: make run)" >&2; exit 2; }
+	@$(BIN)/spendgate replay "$(TRACE)"
+
+# The tested versions with their digests: the runtime's, and those with the tools for development.
+lock: setup
+	$(COMPILE) --output-file requirements.lock.new > /dev/null
+	$(COMPILE) --group dev --constraint requirements.lock.new --output-file requirements-dev.lock.new > /dev/null
+	@for file in requirements.lock requirements-dev.lock; do \
+		{ echo "# Made by 'make lock' from pyproject.toml. Do not edit."; cat $$file.new; } > $$file; rm $$file.new; done
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .spendgate build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
