@@ -1,0 +1,110 @@
+"""A rule file that is followed: what it says comes into force when it changes, Kubernetes ConfigMaps included."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from watchfiles import awatch
+
+from ledger.errors import RuleSetInvalid, StaleRevision
+from sidecar.rule_cache import RuleCache
+from sidecar.rule_loading import DocumentFormat, load_rule_set
+
+POLL_INTERVAL_S: Final = 5.0
+MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+class RuleFile:
+    """Follows one YAML file (JSON if it is named ``*.json``) and swaps its rules into a cache.
+
+    A file that cannot be used is logged with all its faults and given to `on_refused`; the rule set in force stays.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        cache: RuleCache,
+        *,
+        on_refused: Callable[[RuleSetInvalid], None] = lambda _: None,
+        poll_interval_s: float = POLL_INTERVAL_S,
+    ) -> None:
+        self._path = path
+        self._cache = cache
+        self._on_refused = on_refused
+        self._poll_interval_s = poll_interval_s
+        self._seen = b""
+
+    async def load(self) -> None:
+        """Put the file's rules in force at the start.
+
+        Raises `RuleSetInvalid` if they cannot be used and the cache has no kept rule set to go on with.
+        """
+        refused = await self._take()
+        if refused is not None and not self._cache.is_loaded:
+            raise refused
+
+    async def watch(self) -> None:
+        """Follow the file until cancelled: the directory's events, and a look every few seconds for what they miss.
+
+        A ConfigMap changes by swapping the symlink ``..data`` in the file's directory; the file itself never does.
+        """
+        directory = self._path.parent
+        timeout_ms = int(self._poll_interval_s * 1000)
+        while True:
+            try:
+                async for _ in awatch(
+                    directory, watch_filter=None, recursive=False, rust_timeout=timeout_ms, yield_on_timeout=True
+                ):
+                    await self._take()
+            except (OSError, RuntimeError) as error:
+                _log.warning("Cannot watch %s, looking again in %g s: %s", directory, self._poll_interval_s, error)
+            await asyncio.sleep(self._poll_interval_s)
+            await self._take()
+
+    async def _take(self) -> RuleSetInvalid | None:
+        """Put the file's rules in force if its content is new; return why they were refused, if they were."""
+        body, digest = await asyncio.to_thread(_read, self._path)
+        if digest == self._seen:
+            return None
+        self._seen = digest
+        try:
+            await self._swap(body)
+        except RuleSetInvalid as error:
+            self._refuse(error)
+            return error
+        return None
+
+    async def _swap(self, body: bytes | OSError) -> None:
+        if isinstance(body, OSError):
+            raise RuleSetInvalid([("document", f"cannot be read: {body}")])
+        if len(body) > MAX_FILE_BYTES:
+            raise RuleSetInvalid([("document", f"has more than {MAX_FILE_BYTES} bytes")])
+        is_json = self._path.suffix == ".json"
+        rule_set = await load_rule_set(body, DocumentFormat.JSON if is_json else DocumentFormat.YAML)
+        count = len(rule_set.rules)
+        try:
+            changed = await self._cache.swap(rule_set)
+        except StaleRevision as error:
+            raise RuleSetInvalid([("revision", error.message)]) from None
+        in_force = self._cache.current.revision
+        _log.info("Rule file %s: %d rules, revision %d%s", self._path, count, in_force, "" if changed else " as before")
+
+    def _refuse(self, error: RuleSetInvalid) -> None:
+        stays = f"revision {self._cache.current.revision} stays in force" if self._cache.is_loaded else "there are none"
+        _log.error("Rule file %s refused, %s: %s", self._path, stays, error)
+        self._on_refused(error)
+
+
+def _read(path: Path) -> tuple[bytes | OSError, bytes]:
+    """Return the file's bytes, or why they cannot be read, and the digest that tells whether either is new."""
+    try:
+        with path.open("rb") as file:
+            body = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        return error, str(error).encode()
+    return body, hashlib.sha256(body).digest()
