@@ -66,17 +66,18 @@ end
 -- Ends a hold whose deadline has passed: by its policy it is charged at its estimate or given back.
 local function expire_hold(record, holds_key)
   local estimate = tonumber(record.fields.amount)
-  local charge = record.fields.on_expiry == 'charge' and estimate or 0
+  local is_charged = record.fields.on_expiry == 'charge'
+  local charge = is_charged and estimate or 0
   move(record, charge, -estimate, 0)
   record.holds_key = holds_key
   change_record(record, { 'state', 'expired', 'charged', digits(charge) })
   local lines = lines_of(record)
   local chosen = fullest(lines)
-  log_event('expired', call_of(record), estimate, charge > 0 and 'charged' or 'released', lines, chosen)
+  log_event('expired', call_of(record), estimate, is_charged and 'charged' or 'released', lines, chosen)
   if lines[chosen] then
     count_outcome(lines[chosen], 'expired', estimate)
   end
-  if charge > 0 then
+  if is_charged then
     warn_after_charge(record, charge)
   end
 end
