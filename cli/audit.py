@@ -1,0 +1,60 @@
+"""`spendgate audit`: recomputes the ledger's counters from its records and says what differs."""
+
+import argparse
+import dataclasses
+import json
+import os
+
+from cli.arguments import Subcommands, add_json_argument
+from cli.failure import CommandFailed
+from ledger.audit import AuditReport, Difference, audit
+from ledger.errors import LedgerError
+from ledger.keys import WORKSPACE_PATTERN
+from ledger.money import usd_text
+
+
+def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("audit", help="recompute the counters from the records and list differences")
+    parser.add_argument(
+        "--redis-url", default=os.environ.get("SPENDGATE_REDIS_URL"), help="the store's URL [SPENDGATE_REDIS_URL]"
+    )
+    parser.add_argument(
+        "--workspace",
+        default=os.environ.get("SPENDGATE_WORKSPACE", "default"),
+        help="the workspace to audit [SPENDGATE_WORKSPACE, default: default]",
+    )
+    add_json_argument(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Audit and print; 1 when something differs."""
+    if not arguments.redis_url:
+        raise CommandFailed("no store to audit: pass --redis-url or set SPENDGATE_REDIS_URL")
+    if not WORKSPACE_PATTERN.fullmatch(arguments.workspace):
+        raise CommandFailed("--workspace must be 1 to 64 of a-z, 0-9 and -")
+    try:
+        report = audit(arguments.redis_url, arguments.workspace)
+    except (LedgerError, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+    print(json.dumps(_document(report)) if arguments.json else "\n".join(report.lines))
+    return 1 if report.differences else 0
+
+
+def _document(report: AuditReport) -> dict[str, object]:
+    """Return the report's JSON form, amounts as exact decimal strings."""
+    document = {field.name: getattr(report, field.name) for field in dataclasses.fields(report)}
+    document["differences"] = [_difference(difference) for difference in report.differences]
+    document["held_usd"] = usd_text(document.pop("held_nanos"))
+    document["charged_usd"] = usd_text(document.pop("charged_nanos"))
+    return document
+
+
+def _difference(difference: Difference) -> dict[str, str]:
+    return {
+        "what": difference.what,
+        "relation": difference.relation,
+        "expected_usd": usd_text(difference.expected_nanos),
+        "found_usd": usd_text(difference.found_nanos),
+    }

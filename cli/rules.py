@@ -1,0 +1,61 @@
+"""`spendgate rules validate FILE`: says what a rule file holds, or everything that is wrong with it."""
+
+import argparse
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from cli.arguments import Subcommands
+from cli.failure import CommandFailed
+from ledger.errors import RuleSetInvalid
+from ledger.rules import RuleKind, RuleSet, RuleStatus
+from sidecar.rule_loading import DocumentFormat, read_rule_set
+
+MAX_FILE_BYTES: Final = 256 * 1024 * 1024
+
+
+def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("rules", help="check rule files")
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    validate = actions.add_parser("validate", help="list every fault of a rule file with its path")
+    validate.add_argument("file", type=Path, help="a rule file, YAML or (named .json) JSON")
+    validate.set_defaults(run=run_validate)
+
+
+def run_validate(arguments: argparse.Namespace) -> int:
+    """Print a summary, or each fault on standard error; 1 when there is one."""
+    file: Path = arguments.file
+    try:
+        rule_set = read_rule_set(_read(file), _format_of(file))
+    except RuleSetInvalid as invalid:
+        for path, message in invalid.faults:
+            print(f"{file}: {path}: {message}", file=sys.stderr)
+        return 1
+    print(f"{file}: {summary(rule_set)}")
+    return 0
+
+
+def summary(rule_set: RuleSet) -> str:
+    """Return one line on what a rule set holds and how it acts."""
+    kinds = Counter(rule.kind for rule in rule_set.rules)
+    disabled = sum(rule.status is RuleStatus.DISABLED for rule in rule_set.rules)
+    workspace = rule_set.workspace
+    return (
+        f"valid, {kinds[RuleKind.TIER_TEMPLATE]} tier templates, {kinds[RuleKind.USER_OVERRIDE]} user overrides "
+        f"({disabled} disabled), time zone {workspace.calendar.timezone}, mode {workspace.mode}, plan {workspace.plan}"
+    )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise CommandFailed(f"{file} is larger than {MAX_FILE_BYTES // 1024 // 1024} MiB")
+        return file.read_bytes()
+    except OSError as error:
+        raise CommandFailed(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _format_of(file: Path) -> DocumentFormat:
+    return DocumentFormat.JSON if file.suffix == ".json" else DocumentFormat.YAML
