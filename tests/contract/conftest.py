@@ -1,13 +1,24 @@
 """The ledgers that the suite of this directory runs against."""
 
+from collections.abc import AsyncIterator
+
+import fakeredis
 import pytest
+import redis.asyncio
 
 from tests.support.ledger_under_test import LedgerUnderTest, memory_under_test
+from tests.support.redis_under_test import redis_under_test
 
-FACTORIES = {"memory": memory_under_test}
 
-
-@pytest.fixture(params=sorted(FACTORIES))
-def ledger(request: pytest.FixtureRequest) -> LedgerUnderTest:
+@pytest.fixture(params=["memory", "fakeredis", "valkey"])
+async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[LedgerUnderTest]:
     """A fresh ledger of each kind, its clock at 2026-01-31 12:00 UTC."""
-    return FACTORIES[request.param]()
+    if request.param == "memory":
+        yield memory_under_test()
+    elif request.param == "fakeredis":
+        async with fakeredis.FakeAsyncRedis() as client:
+            yield await redis_under_test(client, shebang=False)
+    else:
+        url = request.getfixturevalue("valkey_url")
+        async with redis.asyncio.Redis.from_url(url) as client:
+            yield await redis_under_test(client)

@@ -526,16 +526,14 @@ async def test_a_replay_answers_the_rules_of_the_first_answer(caller: Caller) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "field"),
-    [({"usd": 5}, "amount"), ({"tier": "pro"}, "tier"), ({"ttl_s": 30}, "ttl_s")],
+    ("usd", "changes", "field"),
+    [(5, {}, "amount"), (4, {"tier": "pro"}, "tier"), (4, {"ttl_s": 30}, "ttl_s")],
 )
 async def test_the_same_id_with_another_body_is_a_mismatch(
-    caller: Caller, changes: dict[str, object], field: str
+    caller: Caller, usd: float, changes: dict[str, object], field: str
 ) -> None:
     """The first difference is named and nothing happens."""
     await caller.reserve(4, request_id="h")
-    usd = changes.pop("usd", 4)
-    assert isinstance(usd, int)
     result = await caller.try_reserve(usd, request_id="h", **changes)
     assert (RequestMismatch, "request_mismatch", field) == refusal(result)
     assert (0, nanos(4)) == await caller.spent_and_held()
