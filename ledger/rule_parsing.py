@@ -133,7 +133,7 @@ def dump_rules(rule_set: RuleSet) -> Iterator[dict[str, object]]:
     workspace's, a policy that is the action's default.
     """
     for rule in rule_set.rules:
-        yield _dump_rule(rule, rule_set.workspace.calendar)
+        yield dump_rule(rule, rule_set.workspace.calendar)
 
 
 def default_policy(action: Action) -> Policy:
@@ -294,7 +294,8 @@ _parse_failure_policy: Callable[..., Policy] = partial(_parse_policy, amount_fie
 _parse_unpriced_policy: Callable[..., Policy] = partial(_parse_policy, amount_field=CHARGE)
 
 
-def _dump_rule(rule: Rule, workspace_calendar: Calendar) -> dict[str, object]:
+def dump_rule(rule: Rule, workspace_calendar: Calendar) -> dict[str, object]:
+    """Return the document of one rule; see `dump_rules` for what is left out."""
     document: dict[str, object] = {
         "id": rule.id,
         "kind": rule.kind,

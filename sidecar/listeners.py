@@ -1,6 +1,5 @@
 """The two listeners of a sidecar: decisions on loopback TCP and a Unix socket, health and metrics on another port."""
 
-import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -36,10 +35,9 @@ class Listeners:
             raise
 
     async def _listen_on_socket(self, path: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+        _remove(path)
         await web.UnixSite(self._decision, str(path)).start()
-        path.chmod(SOCKET_MODE)
+        _protect(path)
         self._socket = path
 
     async def close(self) -> None:
@@ -47,7 +45,7 @@ class Listeners:
         await self._decision.cleanup()
         await self._admin.cleanup()
         if self._socket is not None:
-            self._socket.unlink(missing_ok=True)
+            _remove(self._socket)
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
@@ -55,3 +53,11 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     await web.TCPSite(runner, host, port).start()
     address = runner.addresses[known]
     return f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _protect(path: Path) -> None:
+    path.chmod(SOCKET_MODE)

@@ -37,9 +37,9 @@ class RuleCache:
         self._swapping = asyncio.Lock()
 
     @classmethod
-    def load(cls, data_dir: Path, *, on_keep_failed: Callable[[], None] = lambda: None) -> "RuleCache":
-        """Return a cache with the copy kept on disk, blocking; without rules if there is no usable copy."""
-        kept = read_copy(data_dir)
+    async def load(cls, data_dir: Path, *, on_keep_failed: Callable[[], None] = lambda: None) -> "RuleCache":
+        """Return a cache with the copy kept on disk; without rules if there is no usable copy."""
+        kept = await asyncio.to_thread(read_copy, data_dir)
         return cls(data_dir, current=EMPTY_RULE_SET if kept is None else kept, on_keep_failed=on_keep_failed)
 
     @property

@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 class RuleFile:
     """Follows one YAML file (JSON if it is named ``*.json``) and swaps its rules into a cache.
 
-    A file that cannot be used is logged with all its faults and given to `on_refused`; the rule set in force stays.
+    A file that cannot be used is logged with all its faults and counted by `on_reject`; the rule set in force stays.
     """
 
     def __init__(
@@ -30,12 +30,12 @@ class RuleFile:
         path: Path,
         cache: RuleCache,
         *,
-        on_refused: Callable[[RuleSetInvalid], None] = lambda _: None,
+        on_reject: Callable[[], None] = lambda: None,
         poll_interval_s: float = POLL_INTERVAL_S,
     ) -> None:
         self._path = path
         self._cache = cache
-        self._on_refused = on_refused
+        self._on_reject = on_reject
         self._poll_interval_s = poll_interval_s
         self._seen = b""
 
@@ -97,7 +97,7 @@ class RuleFile:
     def _refuse(self, error: RuleSetInvalid) -> None:
         stays = f"revision {self._cache.current.revision} stays in force" if self._cache.is_loaded else "there are none"
         _log.error("Rule file %s refused, %s: %s", self._path, stays, error)
-        self._on_refused(error)
+        self._on_reject()
 
 
 def _read(path: Path) -> tuple[bytes | OSError, bytes]:

@@ -5,8 +5,9 @@ import contextlib
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import uvloop
 
@@ -16,6 +17,7 @@ from sidecar.app import make_admin_app, make_decision_app
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.listeners import Listeners
+from sidecar.logs import configure_logs
 from sidecar.loop_lag import watch_loop_lag
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
@@ -25,9 +27,6 @@ from sidecar.store_clock import StoreClock
 from sidecar.store_watch import greet_store, keep_greeting
 from sidecar.sweeper import Sweeper
 
-if TYPE_CHECKING:
-    import redis.asyncio as redis
-
 ANSWER_MARGIN_S: Final = 0.01
 """Kept of the deadline for encoding and sending an answer."""
 
@@ -36,6 +35,8 @@ log = logging.getLogger("spendgate")
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; in-flight decisions finish first. Raises what makes a start impossible."""
+    configure_logs(settings.log_level, settings.log_format)
+    log.info("settings: %s", settings.describe())
     uvloop.run(serve(settings))
 
 
@@ -59,8 +60,10 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
     """
     timeouts = StoreTimeouts(connect_ms=settings.connect_timeout_ms, command_ms=settings.command_timeout_ms)
     client = connect(settings.redis_url, timeouts)
-    metrics = Metrics()
+    metrics = Metrics(version=version("spendgate-server"))
     rules = await RuleCache.load(Path(settings.data_dir))
+    rules.on_change(metrics.set_rules)
+    metrics.set_rules(rules.current)
     background = _Background(on_failure)
     try:
         rule_file = await _open_rule_file(settings, rules, metrics)
@@ -107,15 +110,20 @@ async def _serving(
     background.start(watch_loop_lag(metrics.set_loop_lag))
     listeners = Listeners(
         make_decision_app(enforcer=enforcer, rules=rules, settings=settings, metrics=metrics),
-        make_admin_app(rules=rules, metrics=metrics),
+        make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: _depth(lanes)),
     )
     await listeners.open(settings)
     try:
         yield listeners
     finally:
         await listeners.close()
-        for lane in (*lanes.admit, *lanes.resolve):
-            await lane.drain()
+        for admit, resolve in zip(lanes.admit, lanes.resolve, strict=True):
+            await admit.drain()
+            await resolve.drain()
+
+
+def _depth(lanes: Lanes) -> int:
+    return sum(lane.depth for lane in lanes.admit) + sum(lane.depth for lane in lanes.resolve)
 
 
 def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics) -> Lanes:

@@ -1,0 +1,54 @@
+"""Who may call: the Host header on loopback against DNS rebinding, bearer tokens elsewhere."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from ledger.errors import LedgerError
+
+LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", ""})
+
+
+class BadHost(LedgerError):
+    """The Host header names another machine: a page in a browser may have been lured here."""
+
+    code = "bad_host"
+    status = 421
+
+
+class Unauthorized(LedgerError):
+    """The bearer token is missing or wrong."""
+
+    code = "unauthorized"
+    status = 401
+
+
+def check_token(request: web.Request, token: str) -> None:
+    """Raise `Unauthorized` unless the request carries the token; compared in constant time."""
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        raise Unauthorized("send the token as `Authorization: Bearer ...`")
+
+
+def access_middleware(*, is_local: bool, token: str | None) -> Any:
+    """Return the middleware of the decision listener; pushes of rules check a token of their own."""
+
+    @web.middleware
+    async def middleware(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if is_local and host_name(request.headers.get("Host", "")) not in LOCAL_NAMES:
+            raise BadHost("this listener serves localhost only")
+        if token is not None and request.method != "PUT":
+            check_token(request, token)
+        return await handler(request)
+
+    return middleware
+
+
+def host_name(host: str) -> str:
+    """Return a Host header without its port."""
+    name, separator, port = host.rpartition(":")
+    return (name if separator and port.isdigit() else host).lower()

@@ -1,0 +1,66 @@
+"""Bytes to values and back: JSON by default, MessagePack by Content-Type and Accept."""
+
+from typing import Any, Final
+
+import msgpack
+import orjson
+
+from ledger.errors import InvalidInput, LedgerError
+
+JSON: Final = "application/json"
+MSGPACK: Final = "application/msgpack"
+MSGPACK_NAMES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
+MAX_ITEMS: Final = 4096
+
+
+class UnsupportedMediaType(LedgerError):
+    """The body's Content-Type is none that this call reads."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+def decode_body(body: bytes, content_type: str) -> Any:
+    """Return the value of a body; raises `InvalidInput` for what is not JSON or MessagePack, `UnsupportedMediaType`."""
+    if content_type in {JSON, "application/octet-stream", ""}:
+        try:
+            return orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidInput(f"the body is not JSON: {error}", code="invalid_body") from None
+    if content_type in MSGPACK_NAMES:
+        return _unpack(body)
+    raise UnsupportedMediaType(f"send {JSON} or {MSGPACK}, not {content_type}")
+
+
+def _unpack(body: bytes) -> Any:
+    try:
+        return msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            ext_hook=_refuse_extension,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
+            max_ext_len=0,
+        )
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise InvalidInput(f"the body is not MessagePack that is read here: {error}", code="invalid_body") from None
+
+
+def _refuse_extension(code: int, _data: bytes) -> Any:
+    raise ValueError(f"extension type {code}")
+
+
+def wants_msgpack(accept: str | None, content_type: str) -> bool:
+    """Say whether the answer goes out as MessagePack: asked for by Accept, else by the request's own Content-Type."""
+    if accept is None or accept == "*/*":
+        return content_type in MSGPACK_NAMES
+    return any(part.partition(";")[0].strip().lower() in MSGPACK_NAMES for part in accept.split(","))
+
+
+def encode_body(value: object, *, as_msgpack: bool) -> bytes:
+    """Return a value as MessagePack or JSON."""
+    if as_msgpack:
+        packed: bytes = msgpack.packb(value)
+        return packed
+    return orjson.dumps(value)

@@ -1,0 +1,158 @@
+"""Decisions and settlements to the fields of the wire; the field lists stand in docs/http-api.md."""
+
+from functools import lru_cache
+from typing import Any, Final
+
+from ledger.decisions import (
+    Budget,
+    BudgetTerms,
+    Decision,
+    HoldState,
+    Operation,
+    Outcome,
+    Settlement,
+    Warning,  # noqa: A004 - the contract's word
+)
+from ledger.money import usd_number
+from ledger.windows import Window, rfc3339
+
+NO_RULE: Final[dict[str, Any]] = {
+    "action": None,
+    "rule_id": None,
+    "rule_kind": None,
+    "limit_usd": None,
+    "spend_usd": None,
+    "held_usd": None,
+    "remaining_usd": None,
+    "percent": None,
+    "window": None,
+    "window_start": None,
+    "resets_at": None,
+    "warning": None,
+}
+STATE_AFTER: Final = {
+    Operation.SETTLE: HoldState.SETTLED,
+    Operation.RELEASE: HoldState.RELEASED,
+    Operation.EXTEND: HoldState.OPEN,
+}
+
+
+def encode_answer(answer: Decision | Settlement) -> dict[str, Any]:
+    """Return the answer to any operation."""
+    return encode_decision(answer) if isinstance(answer, Decision) else encode_settlement(answer)
+
+
+def encode_decision(decision: Decision) -> dict[str, Any]:
+    """Return the answer to a check or a reserve."""
+    outcome = decision.outcome
+    fields = {
+        "decision": outcome,
+        "allowed": outcome is not Outcome.BLOCK,
+        "would_block": outcome is Outcome.DRY_RUN,
+        "reason": decision.reason,
+        "request_id": decision.request_id,
+        "replayed": decision.replayed,
+        "degraded": decision.degraded,
+        "user_id": decision.user_id,
+        "tier": decision.tier,
+        "rules_revision": decision.rules_revision,
+    }
+    _add_budgets(fields, decision.budgets, decision.decider)
+    if decision.retry_after_ms is not None:
+        fields["retry_after_ms"] = decision.retry_after_ms
+    if decision.operation is Operation.RESERVE and decision.allowed and not decision.degraded:
+        fields["reserved_at"] = rfc3339(decision.at_ms)
+        fields["expires_at"] = rfc3339(decision.at_ms + decision.ttl_ms)
+        fields["hold_state"] = decision.hold_state
+    return fields
+
+
+def encode_settlement(settlement: Settlement) -> dict[str, Any]:
+    """Return the answer to a settle, release or extend."""
+    before, charged, estimate = settlement.state_before, settlement.charged_nanos, settlement.estimate_nanos
+    fields = {
+        "decision": settlement.outcome,
+        "allowed": True,
+        "would_block": False,
+        "reason": settlement.reason,
+        "request_id": settlement.request_id,
+        "replayed": settlement.replayed,
+        "degraded": False,
+        "user_id": settlement.user_id,
+        "tier": settlement.tier,
+        "rules_revision": settlement.rules_revision,
+        "hold_state": STATE_AFTER[settlement.operation],
+        "state_before": before,
+        "cost_usd": usd_number(charged),
+        "estimate_usd": usd_number(estimate),
+        "overrun": charged > estimate and before is not HoldState.UNKNOWN,
+        "late": before in {HoldState.EXPIRED, HoldState.RELEASED},
+        "reconstructed": before is HoldState.UNKNOWN,
+        "unpriced": settlement.unpriced,
+    }
+    _add_budgets(fields, settlement.budgets, settlement.decider)
+    if settlement.deadline_ms is not None:
+        fields["expires_at"] = rfc3339(settlement.deadline_ms)
+    return fields
+
+
+def _add_budgets(fields: dict[str, Any], budgets: tuple[Budget, ...], decider: int | None) -> None:
+    """Add the list of budgets, and at the top the one that decided (all null without one)."""
+    lines = [encode_budget(budget) for budget in budgets]
+    if decider is None:
+        fields |= NO_RULE
+    else:
+        line = lines[decider]
+        for name in NO_RULE:
+            fields[name] = line[name]
+    fields["budgets"] = lines
+
+
+def encode_budget(budget: Budget) -> dict[str, Any]:
+    """Return one entry of `budgets`."""
+    spend, remaining = budget.spend_nanos, budget.remaining_nanos
+    return {
+        **_terms(budget.terms),
+        "outcome": budget.outcome,
+        "spend_usd": usd_number(spend),
+        "held_usd": usd_number(budget.held_nanos),
+        "remaining_usd": None if remaining is None else usd_number(remaining),
+        "percent": percent(spend, budget.terms.limit_nanos),
+        "warning": None if budget.warning is None else encode_warning(budget.warning),
+        "seeded": budget.seeded,
+    }
+
+
+def percent(spend_nanos: int, limit_nanos: int | None) -> float | None:
+    """Return spend as percent of the limit, rounded down to two decimals; 100 for a limit of zero."""
+    if limit_nanos is None:
+        return None
+    if limit_nanos == 0:
+        return 100.0
+    return spend_nanos * 10_000 // limit_nanos / 100
+
+
+def encode_warning(warning: Warning) -> dict[str, Any]:
+    """Return a `warning`."""
+    return {"kind": warning.kind, "threshold_pct": warning.threshold_pct, "first": warning.first}
+
+
+@lru_cache(maxsize=4096)
+def _terms(terms: BudgetTerms) -> dict[str, Any]:
+    limit = terms.limit_nanos
+    return {
+        "rule_id": terms.rule_id,
+        "rule_kind": terms.rule_kind,
+        "action": terms.action,
+        "limit_usd": None if limit is None else usd_number(limit),
+        **window_fields(terms.window),
+    }
+
+
+def window_fields(window: Window) -> dict[str, Any]:
+    """Return what a window is called and when it starts and ends."""
+    return {
+        "window": window.type,
+        "window_start": rfc3339(window.start_s * 1000),
+        "resets_at": rfc3339(window.end_s * 1000),
+    }

@@ -1,0 +1,80 @@
+"""Everything that is no decision goes out as problem+json (RFC 9457) with a stable `code`."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from ledger.errors import LedgerError, RuleSetInvalid
+from sidecar.metrics import Metrics
+
+PROBLEM_JSON: Final = "application/problem+json"
+MAX_FAULTS_SHOWN: Final = 1000
+
+HTTP_CODES: Final = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger("spendgate.http")
+
+
+def problem_fields(error: LedgerError) -> dict[str, Any]:
+    """Return the problem of an error: type, title, status, detail, code, and the field or faults if it has any."""
+    fields: dict[str, Any] = {
+        "type": "about:blank",
+        "title": error.code.replace("_", " "),
+        "status": error.status,
+        "detail": str(error),
+        "code": error.code,
+    }
+    if error.field is not None:
+        fields["field"] = error.field
+    if isinstance(error, RuleSetInvalid):
+        fields["detail"] = f"{len(error.faults)} faults; nothing was changed"
+        fields["faults"] = [{"path": path, "message": text} for path, text in error.faults[:MAX_FAULTS_SHOWN]]
+    return fields
+
+
+def problem_response(fields: dict[str, Any]) -> web.Response:
+    """Return the HTTP answer of a problem."""
+    return web.Response(status=fields["status"], body=orjson.dumps(fields), content_type=PROBLEM_JSON)
+
+
+def problem_middleware(metrics: Metrics) -> Any:
+    """Return the middleware that turns every error into a problem; what is unexpected is logged once and hidden."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except LedgerError as error:
+            fields = problem_fields(error)
+        except web.HTTPException as error:
+            fields = _http_problem(error)
+        except (ConnectionError, UnicodeDecodeError) as error:
+            fields = problem_fields(LedgerError(f"the request could not be read: {error}", code="invalid_body"))
+            fields["status"] = 400
+        except Exception:
+            log.exception("%s failed", request.path)
+            fields = problem_fields(LedgerError("this is our fault; the log has the details"))
+        metrics.record_problem(fields["code"])
+        response = problem_response(fields)
+        if fields["status"] == 401:  # noqa: PLR2004 - the status itself
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    return middleware
+
+
+def _http_problem(error: web.HTTPException) -> dict[str, Any]:
+    code = HTTP_CODES.get(error.status, f"http_{error.status}")
+    problem = LedgerError(error.reason, code=code)
+    fields = problem_fields(problem)
+    fields["status"] = error.status
+    return fields

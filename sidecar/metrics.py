@@ -1,0 +1,114 @@
+"""The metrics of a sidecar, all in one place. Children of the hot path are bound once and remembered; no user ids."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from ledger.decisions import Decision, Settlement
+from ledger.rules import RuleSet
+
+DECISION_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+Outcome = tuple[str, str, str, bool]
+
+
+class Metrics:
+    """One registry a process, passed by constructor."""
+
+    def __init__(self, *, version: str = "unknown") -> None:
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._decisions = Counter(
+            "spendgate_decisions",
+            "Checks and reserves answered.",
+            ("operation", "decision", "reason", "degraded"),
+            registry=registry,
+        )
+        self._settlements = Counter(
+            "spendgate_settlements",
+            "Settles, releases and extends answered, by the state that the hold had.",
+            ("operation", "state_before"),
+            registry=registry,
+        )
+        self._decision_seconds = Histogram(
+            "spendgate_decision_seconds",
+            "Time of a decision from arrival to answer.",
+            buckets=DECISION_BUCKETS,
+            registry=registry,
+        )
+        self._problems = Counter("spendgate_problems", "Answers that were no decision.", ("code",), registry=registry)
+        self._store_errors = Counter("spendgate_store_errors", "Failures of the store.", ("code",), registry=registry)
+        self._store_seconds = Histogram(
+            "spendgate_store_round_trip_seconds",
+            "Time of one script run, seen from here.",
+            buckets=DECISION_BUCKETS,
+            registry=registry,
+        )
+        self._batch_size = Histogram(
+            "spendgate_batch_operations",
+            "Operations in one script run.",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._revision = Gauge("spendgate_rules_revision", "Revision of the rules in force.", registry=registry)
+        self._rules = Gauge("spendgate_rules", "Rules in force.", registry=registry)
+        self._loaded_at = Gauge(
+            "spendgate_rules_loaded_timestamp_seconds", "Unix time when the rules came into force.", registry=registry
+        )
+        self._rejected = Counter("spendgate_rules_rejected", "Rule sets refused.", registry=registry)
+        self._loop_lag = Gauge("spendgate_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
+        self._queue = Gauge("spendgate_queue_operations", "Operations waiting for the store.", registry=registry)
+        build = Gauge("spendgate_build_info", "Version of this sidecar.", ("version",), registry=registry)
+        build.labels(version).set(1)
+        self._outcomes: dict[Outcome, Counter] = {}
+
+    def record_decision(self, decision: Decision, seconds: float) -> None:
+        """Count a check or reserve that was answered after `seconds`."""
+        key = (decision.operation, decision.outcome, decision.reason, decision.degraded)
+        child = self._outcomes.get(key)
+        if child is None:
+            operation, outcome, reason, degraded = key
+            child = self._decisions.labels(operation, outcome, reason, "true" if degraded else "false")
+            self._outcomes[key] = child
+        child.inc()
+        self._decision_seconds.observe(seconds)
+
+    def record_settlement(self, settlement: Settlement) -> None:
+        """Count a settle, release or extend that was answered."""
+        self._settlements.labels(settlement.operation, settlement.state_before).inc()
+
+    def record_batch(self, operations: int, seconds: float) -> None:
+        """Count one script run."""
+        self._batch_size.observe(operations)
+        self._store_seconds.observe(seconds)
+
+    def record_store_error(self, code: str) -> None:
+        """Count a failure of the store that an operation met."""
+        self._store_errors.labels(code).inc()
+
+    def record_problem(self, code: str) -> None:
+        """Count an answer that was no decision."""
+        self._problems.labels(code).inc()
+
+    def record_rules_rejected(self) -> None:
+        """Count a rule set that was refused."""
+        self._rejected.inc()
+
+    def set_rules(self, rule_set: RuleSet) -> None:
+        """Show which rules are in force since now."""
+        self._revision.set(rule_set.revision)
+        self._rules.set(len(rule_set.rules))
+        self._loaded_at.set_to_current_time()
+
+    def set_loop_lag(self, seconds: float) -> None:
+        """Show how late the event loop is."""
+        self._loop_lag.set(seconds)
+
+    def set_queue(self, operations: int) -> None:
+        """Show how many operations wait for the store."""
+        self._queue.set(operations)
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
