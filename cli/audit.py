@@ -6,7 +6,7 @@ import json
 import os
 
 from cli.arguments import Subcommands, add_json_argument
-from cli.failure import CommandFailed
+from cli.failure import CommandFailed, WrongUsage
 from ledger.audit import AuditReport, Difference, audit
 from ledger.errors import LedgerError
 from ledger.keys import WORKSPACE_PATTERN
@@ -15,7 +15,9 @@ from ledger.money import usd_text
 
 def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("audit", help="recompute the counters from the records and list differences")
+    parser = commands.add_parser(
+        "audit", allow_abbrev=False, help="recompute the counters from the records and list differences"
+    )
     parser.add_argument(
         "--redis-url", default=os.environ.get("SPENDGATE_REDIS_URL"), help="the store's URL [SPENDGATE_REDIS_URL]"
     )
@@ -31,9 +33,9 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Audit and print; 1 when something differs."""
     if not arguments.redis_url:
-        raise CommandFailed("no store to audit: pass --redis-url or set SPENDGATE_REDIS_URL")
+        raise WrongUsage("no store to audit: pass --redis-url or set SPENDGATE_REDIS_URL")
     if not WORKSPACE_PATTERN.fullmatch(arguments.workspace):
-        raise CommandFailed("--workspace must be 1 to 64 of a-z, 0-9 and -")
+        raise WrongUsage("--workspace must be 1 to 64 of a-z, 0-9 and -")
     try:
         report = audit(arguments.redis_url, arguments.workspace)
     except (LedgerError, ValueError) as error:

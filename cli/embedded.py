@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import quote
 
 from cli.data_dir import DataDirBusy, DataDirLock
 from cli.left_over import stop_left_over
@@ -92,7 +93,12 @@ class EmbeddedStore:
     @property
     def url(self) -> str:
         """The Redis URL of the Unix socket."""
-        return f"unix://{self._socket}"
+        return f"unix://{quote(str(self._socket))}"
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket's path."""
+        return self._socket
 
     @property
     def pid(self) -> int:

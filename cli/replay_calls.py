@@ -82,17 +82,15 @@ class CallReplayer:
 
     async def _settle(self, request_id: str, caller: Caller, call: TraceCall, decision: Mapping[str, object]) -> None:
         cost_nanos = self._prices.cost_nanos(call.prompt_tokens, call.generated_tokens)
-        await self._post(
-            "settle",
-            caller,
-            {
-                "request_id": request_id,
-                "user_id": caller.user_id,
-                "tier": caller.tier,
-                "cost_usd": usd_text(cost_nanos),
-                "reserved_at": decision["reserved_at"],
-            },
-        )
+        body: dict[str, object] = {
+            "request_id": request_id,
+            "user_id": caller.user_id,
+            "tier": caller.tier,
+            "cost_usd": usd_text(cost_nanos),
+        }
+        if "reserved_at" in decision:  # A degraded answer has none: the store was not asked.
+            body["reserved_at"] = decision["reserved_at"]
+        await self._post("settle", caller, body)
         self._report.settle(tier=caller.tier, user_id=caller.user_id, cost_nanos=cost_nanos)
 
     async def _post(self, operation: str, caller: Caller, body: Mapping[str, object]) -> Mapping[str, object]:

@@ -9,7 +9,7 @@ from typing import Final
 from rich.console import Console
 
 from cli.arguments import Subcommands, add_json_argument, add_url_argument, at_least_one, positive_number, usd_nanos
-from cli.failure import CommandFailed
+from cli.failure import WrongUsage
 from cli.population import Population, PopulationError, TierShares
 from cli.replay import ReplayPlan, print_report, run_replay
 from cli.replay_calls import TokenPrices
@@ -20,7 +20,9 @@ DEFAULT_TIERS: Final = "free:0.7,pro:0.25,team:0.05"
 
 def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("replay", help="send the calls of a trace through a sidecar and report the outcome")
+    parser = commands.add_parser(
+        "replay", allow_abbrev=False, help="send the calls of a trace through a sidecar and report the outcome"
+    )
     parser.add_argument("trace", type=Path, help="a CSV with the columns TIMESTAMP,ContextTokens,GeneratedTokens")
     add_url_argument(parser, several=True)
     parser.add_argument("--seed", type=int, default=1, help="decides who makes which call (default 1)")
@@ -71,7 +73,7 @@ def _plan(arguments: argparse.Namespace) -> ReplayPlan:
             seed=arguments.seed,
         )
     except PopulationError as error:
-        raise CommandFailed(str(error)) from error
+        raise WrongUsage(str(error)) from error
     return ReplayPlan(
         trace=arguments.trace,
         urls=[url for url in arguments.url.split(",") if url],

@@ -6,7 +6,8 @@ from typing import Final
 
 from rich.table import Table
 
-from cli.tally import Tally, cents_text
+from cli.amounts import cents_text
+from cli.tally import Tally
 from ledger.money import usd_text
 
 MAX_FAILURES_SHOWN: Final = 5

@@ -17,9 +17,9 @@ MAX_FILE_BYTES: Final = 256 * 1024 * 1024
 
 def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("rules", help="check rule files")
+    parser = commands.add_parser("rules", allow_abbrev=False, help="check rule files")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    validate = actions.add_parser("validate", help="list every fault of a rule file with its path")
+    validate = actions.add_parser("validate", allow_abbrev=False, help="list every fault of a rule file with its path")
     validate.add_argument("file", type=Path, help="a rule file, YAML or (named .json) JSON")
     validate.set_defaults(run=run_validate)
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -14,8 +15,17 @@ STATUS_OK: Final = 200
 
 
 def request_headers() -> dict[str, str]:
-    """Return the headers of a request: the token of SPENDGATE_TOKEN, if there is one."""
-    token = os.environ.get("SPENDGATE_TOKEN", "")
+    """Return the headers of a request: the token that the sidecar's own variables hold, if they hold one.
+
+    Raises `CommandFailed` when the token's file cannot be read.
+    """
+    token = os.environ.get("SPENDGATE_DECISION_TOKEN", "")
+    file = os.environ.get("SPENDGATE_DECISION_TOKEN_FILE", "")
+    if file and not token:
+        try:
+            token = Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise CommandFailed(f"SPENDGATE_DECISION_TOKEN_FILE cannot be read: {error}") from error
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
@@ -45,3 +55,9 @@ def _detail(answer: object) -> str:
     if not isinstance(answer, dict):
         return "no problem document"
     return str(answer.get("detail") or answer.get("title") or answer.get("code"))
+
+
+def entries(answer: Mapping[str, object], name: str) -> list[dict[str, object]]:
+    """Return the objects of a list in an answer; an answer without that list has none."""
+    found = answer.get(name)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []

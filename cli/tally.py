@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cli.amounts import cents_text
 from ledger.errors import InvalidInput
-from ledger.money import NANOS_PER_USD, parse_usd, usd_text
+from ledger.money import parse_usd, usd_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +113,3 @@ class Tally:
             "settled_usd": usd_text(self.settled_nanos),
             "closest_to_limit": self.closest.document() if self.closest else None,
         }
-
-
-def cents_text(nanos: int) -> str:
-    """Return an amount in USD, rounded half up to cents; amounts below a dollar keep four decimals."""
-    decimals = 4 if abs(nanos) < NANOS_PER_USD else 2
-    unit = 10 ** (9 - decimals)
-    rounded = (abs(nanos) + unit // 2) // unit
-    whole, fraction = divmod(rounded, 10**decimals)
-    text = f"{whole:,}.{fraction:0{decimals}d}"
-    return f"-{text}" if nanos < 0 and rounded else text

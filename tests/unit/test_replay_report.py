@@ -8,11 +8,12 @@ import pytest
 from aiohttp import web
 from rich.console import Console
 
+from cli.amounts import cents_text
 from cli.population import Population, TierShares
 from cli.replay import ReplayPlan, replay
 from cli.replay_calls import TokenPrices
 from cli.replay_report import ReplayReport
-from cli.tally import Closest, Tally, cents_text
+from cli.tally import Closest, Tally
 from cli.trace import TraceError, generate_trace, trace_lines
 
 PRICES = TokenPrices(input_nanos=2_500_000_000, output_nanos=10_000_000_000)

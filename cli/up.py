@@ -1,0 +1,118 @@
+"""`spendgate up` and `spendgate sidecar`: run a sidecar, the first over a store of its own if none is named."""
+
+import argparse
+import contextlib
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NoReturn
+
+from cli.arguments import Subcommands
+from cli.embedded import EmbeddedStore, EmbeddedStoreError, refuse_in_kubernetes
+from cli.failure import CommandFailed, WrongUsage
+from ledger.errors import LedgerError, RuleSetInvalid
+from sidecar.service import run as run_sidecar
+from sidecar.settings import SETTINGS, Settings, SettingsError, redact_url
+
+EXIT_TERMINATED: Final = 128 + signal.SIGTERM
+STORE_NAME: Final = "store"
+REDIS_URL: Final = next(setting for setting in SETTINGS if setting.name == "redis_url")
+NO_STORE_YET: Final = "unix://"
+
+
+def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
+    """Add both commands to the command line."""
+    up = commands.add_parser(
+        "up", allow_abbrev=False, help="run a sidecar; without --redis-url over an embedded Valkey"
+    )
+    up.add_argument(
+        "--embedded",
+        action="store_true",
+        default=os.environ.get("SPENDGATE_EMBEDDED") == "1",
+        help="start the embedded store even inside Kubernetes [SPENDGATE_EMBEDDED=1]",
+    )
+    up.set_defaults(run=run_up)
+    sidecar = commands.add_parser(
+        "sidecar", allow_abbrev=False, help="run a sidecar over a Redis or Valkey that is already there"
+    )
+    sidecar.set_defaults(run=run_alone)
+    for parser in (up, sidecar):
+        _add_settings(parser)
+
+
+def run_up(arguments: argparse.Namespace) -> int:
+    """Serve over the store that is named, else over an embedded one, until SIGTERM or Ctrl-C."""
+    flags = _flags(arguments)
+    redis_url = flags["redis_url"] or os.environ.get(REDIS_URL.env)
+    if redis_url:
+        print(f"Store: {redact_url(redis_url)} (no embedded one is started)", flush=True)
+        return _serve(_read_settings(flags))
+    settings = _read_settings({**flags, "redis_url": NO_STORE_YET})
+    signal.signal(signal.SIGTERM, _exit_at_once)  # Until the sidecar has handlers of its own.
+    with _embedded_store(settings, explicit=arguments.embedded) as store:
+        print(store.banner, flush=True)
+        return _serve(dataclasses.replace(settings, redis_url=store.url))
+
+
+def run_alone(arguments: argparse.Namespace) -> int:
+    """Serve over the store that is named, until SIGTERM or Ctrl-C."""
+    return _serve(_read_settings(_flags(arguments)))
+
+
+def store_dir(data_dir: Path) -> Path:
+    """Return where `spendgate up` keeps the embedded store's files below its data directory."""
+    return data_dir / STORE_NAME
+
+
+@contextlib.contextmanager
+def _embedded_store(settings: Settings, *, explicit: bool) -> Iterator[EmbeddedStore]:
+    try:
+        refuse_in_kubernetes(os.environ, explicit=explicit)
+        store = EmbeddedStore.start(store_dir(Path(settings.data_dir)))
+    except EmbeddedStoreError as error:
+        raise CommandFailed(str(error)) from error
+    with store:
+        yield store
+
+
+def _read_settings(flags: Mapping[str, str | None]) -> Settings:
+    try:
+        return Settings.read(os.environ, flags)
+    except SettingsError as error:
+        raise WrongUsage("\n  ".join(["these settings are wrong:", *error.faults])) from error
+
+
+def _serve(settings: Settings) -> int:
+    try:
+        run_sidecar(settings)
+    except RuleSetInvalid as invalid:
+        faults = "".join(f"\n  {path}: {message}" for path, message in invalid.faults)
+        raise CommandFailed(f"the rules of {settings.rules} are refused:{faults}") from invalid
+    except (LedgerError, OSError) as error:
+        raise CommandFailed(f"the sidecar cannot run: {error}") from error
+    return 0
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting but the secrets, which every user of the machine could read in a process list."""
+    for setting in SETTINGS:
+        if setting.unit == "secret":
+            continue
+        default = "" if setting.default is None else f", default {setting.default}"
+        parser.add_argument(
+            setting.flag,
+            dest=f"setting_{setting.name}",
+            metavar=setting.unit.upper().replace(" ", "_"),
+            help=f"{setting.help} [{setting.env}{default}]".replace("%", "%%"),
+        )
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, str | None]:
+    return {setting.name: getattr(arguments, f"setting_{setting.name}", None) for setting in SETTINGS}
+
+
+def _exit_at_once(*_: object) -> NoReturn:
+    """End by an exception, so that the embedded store is stopped on the way out."""
+    raise SystemExit(EXIT_TERMINATED)
