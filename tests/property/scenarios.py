@@ -1,0 +1,221 @@
+"""Random scenarios: what three users do to a ledger while rules change and time passes, and how it is played."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from ledger.decisions import RETENTION_MS, Operation, Reason
+from ledger.operations import Admission, Resolution, sent_text
+from ledger.plans import compile_plan
+from ledger.rules import Action, Mode, OnExpiry, RuleSet
+from ledger.windows import Calendar, WeekStart, WindowType
+from tests.support.ledger_under_test import (
+    FAR_MS,
+    HOUR_MS,
+    NOON_MS,
+    LedgerUnderTest,
+    charging,
+    nanos,
+    rule,
+    rules,
+    template,
+)
+
+USERS = ("ann", "bob", "cyd")
+TIERS = ("free", "pro", None)
+REQUESTS = 8
+END_MS = NOON_MS + 44 * HOUR_MS
+"""No record is forgotten within a scenario, so that servers with a clock of their own can play it too."""
+
+BERLIN, TOKYO, SUNDAYS = Calendar("Europe/Berlin"), Calendar("Asia/Tokyo"), Calendar("UTC", WeekStart.SUNDAY)
+DAY, WEEK, MONTH = WindowType.DAY, WindowType.WEEK, WindowType.MONTH
+
+RULE_SETS: tuple[RuleSet, ...] = (
+    rules(
+        template("free", 10, thresholds_pct=(50, 80)),
+        template("pro", 6, window=DAY, action=Action.WARN, thresholds_pct=(50, 100)),
+        template("pro", 9, window=WEEK, action=Action.DRY_RUN, calendar=SUNDAYS),
+        rule("ann", 12, calendar=BERLIN),
+        rule("ann", 7, window=DAY),
+        revision=1,
+    ),
+    rules(
+        template("free", 5, window=DAY, calendar=TOKYO, on_unpriced=charging(3)),
+        template("free", 14, thresholds_pct=(10, 20, 30)),
+        template("*", 8, action=Action.WARN),
+        template("pro", None),
+        rule("bob", 0, window=WEEK, action=Action.WARN),
+        rule("bob", 11, thresholds_pct=()),
+        revision=2,
+        on_expiry=OnExpiry.RELEASE,
+    ),
+    rules(
+        template("free", 4, window=DAY),
+        template("pro", 10, calendar=BERLIN),
+        rule("cyd", 6, window=WEEK, calendar=SUNDAYS),
+        revision=3,
+        mode=Mode.OBSERVE,
+    ),
+    rules(template("free", 4), revision=4, mode=Mode.STOP),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A check or a reserve. `plan_shift_h` plans at another time than now; `late` sends it past its deadline."""
+
+    operation: Operation
+    user: str
+    request: int
+    usd: int
+    tier: str | None
+    ttl_s: int = 60
+    unpriced: bool = False
+    refused: bool = False
+    late: bool = False
+    plan_shift_h: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A settle (None: without a price), release, extend or expire. `reserved_ago_ms` is the reserve's age or None."""
+
+    operation: Operation
+    user: str
+    request: int
+    usd: int | None
+    tier: str | None
+    ttl_s: int = 60
+    reserved_ago_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UseRules:
+    """The rule set of this index is in force from here on."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassTime:
+    """The clock goes on."""
+
+    by_ms: int
+
+
+Step = tuple[Call, ...] | tuple[End, ...] | UseRules | PassTime
+
+_users, _tiers, _requests = st.sampled_from(USERS), st.sampled_from(TIERS), st.integers(0, REQUESTS - 1)
+_dollars = st.integers(0, 6)
+_ttls = st.sampled_from((1, 60, 3600))
+_rarely = st.sampled_from((True, *[False] * 15))
+
+_calls = st.builds(
+    Call,
+    operation=st.sampled_from((Operation.CHECK, Operation.RESERVE, Operation.RESERVE)),
+    user=_users,
+    request=_requests,
+    usd=_dollars,
+    tier=_tiers,
+    ttl_s=_ttls,
+    unpriced=_rarely,
+    refused=_rarely,
+    late=_rarely,
+    plan_shift_h=st.sampled_from((*[0] * 20, -24, 24)),
+)
+_ends = st.builds(
+    End,
+    operation=st.sampled_from(
+        (*[Operation.SETTLE] * 4, Operation.RELEASE, Operation.RELEASE, Operation.EXTEND, Operation.EXPIRE)
+    ),
+    user=_users,
+    request=_requests,
+    usd=st.one_of(_dollars, st.none()),
+    tier=_tiers,
+    ttl_s=_ttls,
+    reserved_ago_ms=st.sampled_from((None, None, 0, 3 * HOUR_MS, 30 * HOUR_MS, RETENTION_MS + 1, -1)),
+)
+_pauses = st.sampled_from((1, 1000, 61_000, HOUR_MS, 5 * HOUR_MS, 13 * HOUR_MS)).map(PassTime)
+_steps = st.one_of(
+    st.lists(_calls, min_size=1, max_size=4).map(tuple),
+    st.lists(_calls, min_size=1, max_size=1).map(tuple),
+    st.lists(_ends, min_size=1, max_size=3).map(tuple),
+    st.lists(_ends, min_size=1, max_size=1).map(tuple),
+    st.integers(0, len(RULE_SETS) - 1).map(UseRules),
+    _pauses,
+)
+
+
+def scenarios(max_steps: int = 30) -> st.SearchStrategy[list[Step]]:
+    """Return lists of steps; the first rule set is in force at the start."""
+    return st.lists(_steps, min_size=1, max_size=max_steps)
+
+
+def admissions_of(calls: Sequence[Call], rule_set: RuleSet, now_ms: int) -> list[Admission]:
+    """Return what the sidecar would send for these calls."""
+    return [_admission(call, rule_set, now_ms) for call in calls]
+
+
+def _admission(call: Call, rule_set: RuleSet, now_ms: int) -> Admission:
+    plan = compile_plan(rule_set, call.user, call.tier, now_ms + call.plan_shift_h * HOUR_MS)
+    ttl_ms = call.ttl_s * 1000 if call.operation is Operation.RESERVE else 0
+    amount = 0 if call.unpriced else nanos(call.usd)
+    return Admission(
+        operation=call.operation,
+        plan=plan,
+        request_id=f"r{call.request}",
+        user_id=call.user,
+        amount_nanos=amount,
+        sent=sent_text(call.operation, call.tier, "usage" if call.unpriced else str(amount), ttl_ms),
+        not_after_ms=now_ms - 1 if call.late else FAR_MS,
+        ttl_ms=ttl_ms,
+        model="model" if call.unpriced else "",
+        refusal=Reason.UNPRICED if call.refused else None,
+        refusal_budget=len(plan.budgets) - 1 if call.refused and plan.budgets else None,
+        unpriced=call.unpriced,
+    )
+
+
+def resolutions_of(ends: Sequence[End], rule_set: RuleSet, now_ms: int) -> list[Resolution]:
+    """Return what the sidecar would send for these ends of holds."""
+    return [_resolution(end, rule_set, now_ms) for end in ends]
+
+
+def _resolution(end: End, rule_set: RuleSet, now_ms: int) -> Resolution:
+    if end.operation is Operation.EXPIRE:
+        return Resolution(operation=end.operation, user_id=end.user)
+    if end.operation is not Operation.SETTLE:
+        return Resolution(
+            operation=end.operation, user_id=end.user, request_id=f"r{end.request}", ttl_ms=end.ttl_s * 1000
+        )
+    amount = None if end.usd is None else nanos(end.usd)
+    reserved_at_ms = None if end.reserved_ago_ms is None else now_ms - end.reserved_ago_ms
+    plan = None if reserved_at_ms is None else compile_plan(rule_set, end.user, end.tier, reserved_at_ms)
+    return Resolution(
+        operation=end.operation,
+        user_id=end.user,
+        request_id=f"r{end.request}",
+        amount_nanos=amount,
+        sent=sent_text(end.operation, None, "usage" if amount is None else str(amount), 0),
+        reserved_at_ms=reserved_at_ms,
+        plan=plan,
+        model="" if amount is not None else "model",
+    )
+
+
+@dataclass(slots=True)
+class Stage:
+    """Where a scenario is: the rules in force and the time."""
+
+    rule_set: RuleSet = RULE_SETS[0]
+    now_ms: int = NOON_MS
+
+    async def change(self, step: UseRules | PassTime, *ledgers: LedgerUnderTest) -> None:
+        """Do a step that asks nothing of the ledgers."""
+        if isinstance(step, UseRules):
+            self.rule_set = RULE_SETS[step.index]
+            return
+        self.now_ms = min(END_MS, self.now_ms + step.by_ms)
+        for under_test in ledgers:
+            await under_test.set_time(self.now_ms)

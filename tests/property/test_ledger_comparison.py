@@ -1,0 +1,55 @@
+"""The ledger in Redis behaves as its specification in memory, whatever happens to it."""
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable
+
+import hypothesis
+import redis.asyncio
+from hypothesis import HealthCheck, given, settings
+
+from tests.property.comparison import assert_equal_play
+from tests.property.scenarios import Step, scenarios
+from tests.support.ledger_under_test import LedgerUnderTest, memory_under_test
+from tests.support.redis_under_test import redis_under_test
+
+EXAMPLES = int(os.environ.get("SPENDGATE_TEST_EXAMPLES", "60"))
+
+
+def seed() -> int:
+    """Return this run's seed, which is printed: ``SPENDGATE_TEST_SEED`` or a random one."""
+    number = int(os.environ.get("SPENDGATE_TEST_SEED", random.randrange(1 << 32)))
+    print(f"SPENDGATE_TEST_SEED={number}")  # noqa: T201 - pytest shows it beside a failure
+    return number
+
+
+def compare(runner: asyncio.Runner, make_actual: Callable[[], Awaitable[LedgerUnderTest]]) -> None:
+    """Hold fresh ledgers of a factory against fresh ones in memory, over many scenarios."""
+
+    async def play(steps: list[Step]) -> None:
+        await assert_equal_play(memory_under_test(), await make_actual(), steps)
+
+    @hypothesis.seed(seed())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(scenarios())
+    def same(steps: list[Step]) -> None:
+        runner.run(play(steps))
+
+    same()
+
+
+def test_the_scripts_equal_the_specification(valkey_url: str) -> None:
+    """Every result, event and counter is the same on a real server."""
+    with asyncio.Runner() as runner:
+        client = redis.asyncio.Redis.from_url(valkey_url)
+        try:
+            compare(runner, lambda: redis_under_test(client))
+        finally:
+            runner.run(client.aclose())
