@@ -4,7 +4,7 @@ Amounts and limits are capped at 8,000,000 USD. That is 8e15 nano-USD, below 2**
 exactly, and below 2**23 USD, so that the shortest form of a JSON number reads back to the same nano-USD.
 """
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation
 from typing import Final
 
 from ledger.errors import InvalidInput
@@ -13,6 +13,9 @@ NANOS_PER_USD: Final = 1_000_000_000
 CAP_NANOS: Final = 8_000_000 * NANOS_PER_USD
 MAX_DECIMALS: Final = 9
 MAX_TEXT_LENGTH: Final = 40
+
+_EXACT: Final = Context(prec=2 * MAX_TEXT_LENGTH)
+"""Keeps every digit of the longest text; the usual context would round to 28 digits, in silence."""
 
 
 def parse_usd(value: object, *, field: str) -> int:
@@ -36,10 +39,12 @@ def parse_usd(value: object, *, field: str) -> int:
         raise InvalidInput(f"{field} must be finite", field=field)
     if amount.adjusted() > MAX_TEXT_LENGTH:
         raise _beyond_cap(field)
-    nanos = amount.scaleb(MAX_DECIMALS)
+    if amount and amount.adjusted() < -MAX_DECIMALS:
+        raise _too_many_decimals(field)
+    nanos = amount.scaleb(MAX_DECIMALS, context=_EXACT)
     whole = int(nanos)
     if nanos != whole:
-        raise InvalidInput(f"{field} has more than {MAX_DECIMALS} decimals", field=field)
+        raise _too_many_decimals(field)
     return _within_cap(whole, field)
 
 
@@ -68,6 +73,10 @@ def _within_cap(nanos: int, field: str) -> int:
     if nanos > CAP_NANOS:
         raise _beyond_cap(field)
     return nanos
+
+
+def _too_many_decimals(field: str) -> InvalidInput:
+    return InvalidInput(f"{field} has more than {MAX_DECIMALS} decimals", field=field)
 
 
 def _beyond_cap(field: str) -> InvalidInput:
