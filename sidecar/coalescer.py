@@ -5,6 +5,7 @@ keeps order, and batches grow with the load and only then.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -93,7 +94,7 @@ class Lane(Generic[Operation, Answer]):
 
     async def _answer(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
         operations = [operation for operation, _ in batch]
-        started = self._loop.time()
+        started = time.perf_counter()
         try:
             async with asyncio.timeout(self._limits.command_timeout_s):
                 answers = await self._run(operations)
@@ -111,7 +112,7 @@ class Lane(Generic[Operation, Answer]):
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
-        self._observe(len(batch), self._loop.time() - started)
+        self._observe(len(batch), time.perf_counter() - started)
 
     async def _answer_singly(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
         """Repeat a batch that the store refused as a whole, one by one: one broken key must not fail the others."""

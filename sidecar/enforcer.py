@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -57,14 +58,15 @@ class Enforcer:
 
         Raises `LedgerError` for what is no decision: another body under a known request id, an overflow.
         """
-        started = self._loop.time()
+        started = time.perf_counter()  # The loop's own clock ticks in whole milliseconds.
+        deadline_s = self._loop.time() + self._deadline_s
         admission = self._admission(request)
         try:
-            decision = await self._decide(admission, started + self._deadline_s)
+            decision = await self._decide(admission, deadline_s)
         except StoreError as error:
             self._metrics.record_store_error(error.code)
             decision = degraded_decision(admission, error, self._clock.now_ms())
-        self._metrics.record_decision(decision, self._loop.time() - started)
+        self._metrics.record_decision(decision, time.perf_counter() - started)
         return decision
 
     async def resolve(self, request: ResolveRequest) -> Settlement:

@@ -2,7 +2,14 @@
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 from ledger.decisions import Decision, Settlement
 from ledger.rules import RuleSet
@@ -17,6 +24,7 @@ class Metrics:
     """One registry a process, passed by constructor."""
 
     def __init__(self, *, version: str = "unknown") -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter that nobody queries.
         self.registry = CollectorRegistry()
         registry = self.registry
         self._decisions = Counter(

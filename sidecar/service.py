@@ -75,8 +75,9 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
             partitions=settings.partitions,
             max_events=settings.stream_max_events,
         )
-        if not await greet_store(client, settings.workspace, settings.partitions):
-            background.start(keep_greeting(client, settings.workspace, settings.partitions))
+        if not await greet_store(settings):
+            log.warning("starting without the store: the rules' failure policies answer until it is there")
+            background.start(keep_greeting(settings))
         async with _serving(settings, ledger, rules, metrics, background) as listeners:
             yield listeners
     finally:
