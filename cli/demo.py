@@ -38,8 +38,8 @@ POLL_INTERVAL_S: Final = 0.05
 WORKSPACE: Final = "demo"
 LOG_TAIL_LINES: Final = 10
 
-SEED: Final = 1
-USERS: Final = 60
+SEED: Final = 32  # A crowd whose busiest users are of all three tiers.
+USERS: Final = 40
 CONCURRENCY: Final = 16
 MAX_OUTPUT_TOKENS: Final = 1024
 PRICES: Final = TokenPrices(input_nanos=2_500_000_000, output_nanos=10_000_000_000)
@@ -73,7 +73,9 @@ def run(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="spendgate-demo-") as name:
         data_dir = Path(name)
         with running_sidecar(data_dir, arguments.rules) as url:
-            console.print(f"A sidecar runs on {url} with the budgets of {arguments.rules}.", highlight=False)
+            console.print(
+                f"A sidecar runs on {url} with the budgets of {arguments.rules}.", highlight=False, soft_wrap=True
+            )
             report = run_replay(_plan(arguments.trace, url), console)
             print_report(report, console)
             differences = _audit(data_dir, console)
@@ -142,7 +144,7 @@ def _audit(data_dir: Path, console: Console) -> int:
         raise CommandFailed(f"the audit failed: {error}") from error
     console.print("\nThe audit recomputes every counter from the records of the calls:", highlight=False)
     for line in report.lines:
-        console.print(f"  {line}", highlight=False, soft_wrap=True)
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     return len(report.differences)
 
 

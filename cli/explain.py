@@ -11,6 +11,7 @@ from rich.table import Table
 from cli.amounts import amount_text
 from cli.arguments import Subcommands
 from cli.sidecar_client import entries, get_json
+from cli.tables import plain_table
 from cli.usage import UNLIMITED, add_user_arguments
 
 APPLIES: Final = "applies"
@@ -57,10 +58,7 @@ def _lines(explanation: dict[str, object]) -> list[str]:
 
 
 def _table(explanation: dict[str, object]) -> Table:
-    table = Table("Rule", "For", pad_edge=False)
-    table.add_column("Limit", justify="right")
-    for heading in ("Window", "Action", "Now"):
-        table.add_column(heading)
+    table = plain_table(left=("Rule", "For"), right=("Limit",), last=("Window", "Action", "Now"))
     for rule in entries(explanation, "rules"):
         table.add_row(*_cells(rule), APPLIES)
     for entry in entries(explanation, "skipped"):

@@ -102,4 +102,4 @@ def print_report(report: ReplayReport, console: Console) -> None:
     """Print the table and the lines below it."""
     console.print(report.table())
     for line in report.lines():
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)

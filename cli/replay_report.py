@@ -4,13 +4,16 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from rich.markup import escape
 from rich.table import Table
 
-from cli.amounts import cents_text
+from cli.amounts import fixed_text
+from cli.tables import plain_table
 from cli.tally import Tally
 from ledger.money import usd_text
 
 MAX_FAILURES_SHOWN: Final = 5
+SPEND_DECIMALS: Final = 4
 
 
 @dataclass(slots=True)
@@ -57,13 +60,10 @@ class ReplayReport:
 
     def table(self) -> Table:
         """The table for the terminal: a row a tier, and the sum."""
-        table = Table(title=None, show_footer=False, pad_edge=False)
-        table.add_column("Tier")
-        for heading in ("Calls", "Allowed", "Warned", "Dry run", "Blocked", "Failed", "Spend USD"):
-            table.add_column(heading, justify="right")
-        table.add_column("Closest to a limit")
+        figures = ("Calls", "Allowed", "Warned", "Dry run", "Blocked", "Failed", "Spend USD")
+        table = plain_table(left=("Tier",), right=figures, last=("Fullest",))
         for name, tally in sorted(self.tiers.items()):
-            table.add_row(name, *_cells(tally))
+            table.add_row(escape(name), *_cells(tally))
         table.add_section()
         table.add_row("all", *_cells(self.total), style="bold")
         return table
@@ -73,6 +73,11 @@ class ReplayReport:
         total = self.total
         pace = total.calls / self.elapsed_s if self.elapsed_s > 0 else 0.0
         lines = [
+            f"Fullest budget of tier {name}: {tally.closest.text}."
+            for name, tally in sorted(self.tiers.items())
+            if tally.closest
+        ]
+        lines += [
             f"Settled ${usd_text(total.settled_nanos)} exactly, for {len(self.settled_nanos_by_user):,} users.",
             f"{total.calls:,} calls in {self.elapsed_s:.1f} s ({pace:,.0f} calls/s).",
         ]
@@ -83,5 +88,5 @@ class ReplayReport:
 
 def _cells(tally: Tally) -> tuple[str, ...]:
     counts = (tally.calls, tally.allowed, tally.warned, tally.dry_run, tally.blocked, tally.failed)
-    closest = tally.closest.text if tally.closest else "-"
-    return (*(f"{count:,}" for count in counts), cents_text(tally.settled_nanos), closest)
+    closest = escape(tally.closest.share_text) if tally.closest else "-"
+    return (*(f"{count:,}" for count in counts), fixed_text(tally.settled_nanos, SPEND_DECIMALS), closest)

@@ -39,11 +39,15 @@ class Closest:
         return self.spend_nanos * other.limit_nanos > other.spend_nanos * self.limit_nanos
 
     @property
+    def share_text(self) -> str:
+        """The user and the share of the limit, short enough for a cell."""
+        return f"{self.user_id} {self.spend_nanos * 100 // self.limit_nanos} %"
+
+    @property
     def text(self) -> str:
-        """One cell of the table."""
-        percent = self.spend_nanos * 100 // self.limit_nanos
+        """The user, the share, and the amounts with their window."""
         spend, limit = cents_text(self.spend_nanos), cents_text(self.limit_nanos)
-        return f"{self.user_id}: ${spend} of ${limit} a {self.window} ({percent} %)"
+        return f"{self.share_text} (${spend} of ${limit} a {self.window})"
 
     def document(self) -> dict[str, object]:
         """The JSON form, amounts as exact decimal strings."""

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from typing import Final
 from urllib.parse import quote
 
 from rich.console import Console
@@ -11,8 +12,10 @@ from rich.table import Table
 from cli.amounts import amount_text
 from cli.arguments import Subcommands, add_json_argument, add_url_argument
 from cli.sidecar_client import entries, get_json
+from cli.tables import plain_table
 
-UNLIMITED = "unlimited"
+UNLIMITED: Final = "unlimited"
+RULE_KINDS: Final = {"tier_template": "template", "user_override": "override"}
 
 
 def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
@@ -47,36 +50,35 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _windows_table(usage: dict[str, object]) -> Table:
-    table = Table("Window", pad_edge=False)
-    for heading in ("Spend", "Held", "Calls"):
-        table.add_column(heading, justify="right")
-    table.add_column("Resets at")
+    table = plain_table(left=("Window",), right=("Spend", "Held", "Calls"), last=("Resets at",))
     for window in entries(usage, "windows"):
         table.add_row(
             escape(str(window.get("window"))),
             amount_text(window.get("spend_usd")),
             amount_text(window.get("held_usd")),
             f"{window.get('calls')}",
-            escape(str(window.get("resets_at"))),
+            _moment(window.get("resets_at")),
         )
     return table
 
 
 def _budgets_table(usage: dict[str, object]) -> Table:
     """Return the budgets; the share stands beside the limit it is a share of, with the window it is for."""
-    table = Table("Budget", "Action", pad_edge=False, caption=None)
-    for heading in ("Spend", "Limit", "Left", "Used"):
-        table.add_column(heading, justify="right")
-    table.add_column("Resets at")
+    table = plain_table(left=("Budget", "Action"), right=("Spend", "Limit", "Left", "Used"), last=("Resets at",))
     for budget in entries(usage, "budgets"):
         is_limited = budget.get("limit_usd") is not None
         table.add_row(
-            escape(f"{budget.get('rule_kind')}, a {budget.get('window')}"),
+            escape(f"{budget.get('window')}, {RULE_KINDS.get(str(budget.get('rule_kind')), 'rule')}"),
             escape(str(budget.get("action"))),
             amount_text(budget.get("spend_usd")),
             amount_text(budget.get("limit_usd")) if is_limited else UNLIMITED,
             amount_text(budget.get("remaining_usd")) if is_limited else UNLIMITED,
             f"{budget.get('percent')} %" if is_limited else "-",
-            escape(str(budget.get("resets_at"))),
+            _moment(budget.get("resets_at")),
         )
     return table
+
+
+def _moment(value: object) -> str:
+    """Return a moment of an answer without its seconds where they are zero, as those of windows are."""
+    return escape(str(value).replace(":00Z", "Z").replace("T", " "))

@@ -275,7 +275,7 @@ def test_the_closest_user_has_the_largest_share() -> None:
     for answer in (_answer("rich", "50", "100"), _answer("tight", "0.9", "1"), _answer("idle", "0", "1")):
         tally.watch(Closest.of(answer))
 
-    assert "tight: $0.9000 of $1.00 a day (90 %)" == (tally.closest.text if tally.closest else "")
+    assert "tight 90 % ($0.9000 of $1.00 a day)" == (tally.closest.text if tally.closest else "")
 
 
 @pytest.mark.parametrize("limit", [None, "0"])
