@@ -54,10 +54,12 @@ replay-real: setup
 	@test -n "$(TRACE)" || { echo "usage: make replay-real TRACE=file.csv (and a sidecar that runs: make run)" >&2; exit 2; }
 	@$(BIN)/spendgate replay "$(TRACE)"
 
-# The tested versions with their digests: the runtime's, and those with the tools for development.
+# The tested versions with their digests: the runtime's, and those with the tools for development. hatchling wants
+# editables for the editable install, but does not require it.
 lock: setup
 	$(COMPILE) --output-file requirements.lock.new > /dev/null
-	$(COMPILE) --group dev --constraint requirements.lock.new --output-file requirements-dev.lock.new > /dev/null
+	echo "editables>=0.5" | $(COMPILE) - --group dev --constraint requirements.lock.new \
+		--output-file requirements-dev.lock.new > /dev/null
 	@for file in requirements.lock requirements-dev.lock; do \
 		{ echo "# Made by 'make lock' from pyproject.toml. Do not edit."; cat $$file.new; } > $$file; rm $$file.new; done
 
