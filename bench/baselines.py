@@ -1,0 +1,96 @@
+"""The servers that the sidecar is measured beside, each a whole process on one port.
+
+``python -m bench.baselines noop PORT``: an aiohttp handler that reads the JSON and answers a decision made beforehand.
+``python -m bench.baselines pool PORT REDIS_URL``: one EVALSHA a request through redis-py's default pool, with the
+sidecar's own script, plan and wire format.
+"""
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+import orjson
+import redis.asyncio as redis
+import uvloop
+import yaml
+from aiohttp import web
+
+from ledger.decisions import Budget, Decision, Operation, Outcome, Reason
+from ledger.operations import Admission, sent_text
+from ledger.plans import Plan, compile_plan
+from ledger.redis_ledger import RedisLedger
+from ledger.rule_parsing import parse_rule_set
+from sidecar.api.decode import decode_request
+from sidecar.api.encode import encode_decision
+from sidecar.requests import AdmitRequest
+
+RULES = Path(__file__).parent / "budgets.yaml"
+WORKSPACE = "pool"
+
+
+def bench_plan() -> Plan:
+    """Return the plan of the benchmark's one tier, as of now."""
+    rule_set = parse_rule_set(yaml.safe_load(RULES.read_text()), revision=1)
+    return compile_plan(rule_set, "user-1", "pro", int(time.time() * 1000))
+
+
+def noop_handler() -> web.RouteDef:
+    """Return the handler that parses a request and serializes the same decision each time."""
+    plan = bench_plan()
+    budget = Budget(plan.budgets[0].terms, Outcome.ALLOW, 1_250_000, 0, None, seeded=False)
+    decision = Decision(
+        Operation.CHECK, "0123456789abcdef-1", "user-1", "pro", Outcome.ALLOW, Reason.UNDER_LIMIT, (budget,), 0, 1, 0
+    )
+    fields = encode_decision(decision)
+
+    async def handle(request: web.Request) -> web.Response:
+        orjson.loads(await request.read())
+        return web.Response(body=orjson.dumps(fields), content_type="application/json")
+
+    return web.post("/v1/check", handle)
+
+
+def pool_handler(redis_url: str) -> web.RouteDef:
+    """Return the handler that makes every decision with a command of its own, as redis-py does it out of the box."""
+    ledger = RedisLedger(redis.Redis.from_url(redis_url), workspace=WORKSPACE)
+    plan = bench_plan()
+
+    async def handle(request: web.Request) -> web.Response:
+        check = decode_request(Operation.CHECK, orjson.loads(await request.read()))
+        assert isinstance(check, AdmitRequest)
+        admission = Admission(
+            operation=Operation.CHECK,
+            plan=plan,
+            request_id=check.request_id or "",
+            user_id=check.user_id,
+            amount_nanos=check.amount_nanos or 0,
+            sent=sent_text(Operation.CHECK, check.tier, str(check.amount_nanos), 0),
+            not_after_ms=plan.valid_until_ms,
+        )
+        (decision,) = await ledger.admit([admission])
+        assert isinstance(decision, Decision), decision
+        return web.Response(body=orjson.dumps(encode_decision(decision)), content_type="application/json")
+
+    return web.post("/v1/check", handle)
+
+
+async def serve(port: int, route: web.RouteDef) -> None:
+    """Serve one route until killed."""
+    app = web.Application()
+    app.add_routes([route])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    print("serving", flush=True)
+    await asyncio.Event().wait()
+
+
+def main(kind: str, port: str, *rest: str) -> None:
+    """Run one of the servers."""
+    route = noop_handler() if kind == "noop" else pool_handler(*rest)
+    uvloop.run(serve(int(port), route))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
