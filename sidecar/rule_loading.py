@@ -93,18 +93,23 @@ def bulk_work() -> Iterator[None]:
 
 def free_rule_set(owned: list[RuleSet]) -> None:
     """Free the rule sets of a list in small steps; the list must hold the last references to them."""
+    if all(len(rule_set.rules) < BULK_RULES for rule_set in owned):
+        owned.clear()
+        return
     with bulk_work():
         while owned:
             rule_set = owned.pop()
-            pieces = [list(rule_set.overrides.values()), list(rule_set.templates.values()), list(rule_set.rules)]
+            index = [*rule_set.overrides.values(), *rule_set.templates.values()]
+            rules = list(rule_set.rules)
             del rule_set
-            for piece in pieces:
-                _free_list(piece)
+            _free_list(index)
+            _free_list(rules)
 
 
-def _free_document(document: Any) -> None:
-    if isinstance(document, dict) and isinstance(document.get("rules"), list):
-        _free_list(document["rules"])
+def _free_document(document: object) -> None:
+    rules = document.get("rules") if isinstance(document, dict) else None
+    if isinstance(rules, list):
+        _free_list(rules)
 
 
 def _free_list(items: list[Any]) -> None:
