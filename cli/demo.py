@@ -46,10 +46,11 @@ PRICES: Final = TokenPrices(input_nanos=2_500_000_000, output_nanos=10_000_000_0
 
 WHAT_NEXT: Final = """\
 What next:
-  make run                      a sidecar on 127.0.0.1:8787 that stays; budgets in config/budgets.example.yaml
-  spendgate usage user-01       what a user spent, and what is left
-  spendgate rules validate F    check a rule file of your own
-  make replay-real TRACE=F      replay a trace of your own"""
+  make run                 a sidecar on 127.0.0.1:8787 that stays, with the budgets of config/budgets.example.yaml
+  make replay-real TRACE=F replay a trace of your own through it
+  .venv/bin/spendgate explain user-42 --tier free    which budgets hold for a user, and why
+  .venv/bin/spendgate usage user-42 --tier free      what the user spent, and what is left
+  .venv/bin/spendgate rules validate F               check a rule file of your own"""
 
 
 def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:

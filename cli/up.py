@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from cli.arguments import Subcommands
+from cli.data_dir import PRIVATE_MODE
 from cli.embedded import EmbeddedStore, EmbeddedStoreError, refuse_in_kubernetes
 from cli.failure import CommandFailed, WrongUsage
 from ledger.errors import LedgerError, RuleSetInvalid
@@ -70,8 +71,9 @@ def store_dir(data_dir: Path) -> Path:
 def _embedded_store(settings: Settings, *, explicit: bool) -> Iterator[EmbeddedStore]:
     try:
         refuse_in_kubernetes(os.environ, explicit=explicit)
+        Path(settings.data_dir).mkdir(mode=PRIVATE_MODE, parents=True, exist_ok=True)
         store = EmbeddedStore.start(store_dir(Path(settings.data_dir)))
-    except EmbeddedStoreError as error:
+    except (EmbeddedStoreError, OSError) as error:
         raise CommandFailed(str(error)) from error
     with store:
         yield store

