@@ -63,7 +63,7 @@ class EnforcementLog:
                 "tier": subject.tier or "",
                 "rule": budget.terms.rule_id if budget else "",
                 "window": budget.terms.window.code if budget else "",
-                "reason": reason,
+                "reason": str(reason),
                 "amount": str(amount_nanos),
                 "spend": str(budget.counter.spend_nanos) if budget else "",
                 "held": str(budget.counter.held_nanos) if budget else "",

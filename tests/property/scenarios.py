@@ -24,7 +24,7 @@ from tests.support.ledger_under_test import (
 
 USERS = ("ann", "bob", "cyd")
 TIERS = ("free", "pro", None)
-REQUESTS = 8
+REQUESTS = 5
 END_MS = NOON_MS + 44 * HOUR_MS
 """No record is forgotten within a scenario, so that servers with a clock of their own can play it too."""
 
@@ -131,10 +131,10 @@ _ends = st.builds(
     ),
     user=_users,
     request=_requests,
-    usd=st.one_of(_dollars, st.none()),
+    usd=st.sampled_from((0, 1, 2, 3, 4, 5, 6, 8, None)),
     tier=_tiers,
     ttl_s=_ttls,
-    reserved_ago_ms=st.sampled_from((None, None, 0, 3 * HOUR_MS, 30 * HOUR_MS, RETENTION_MS + 1, -1)),
+    reserved_ago_ms=st.sampled_from((*[None] * 9, 0, 3 * HOUR_MS, 30 * HOUR_MS, RETENTION_MS + 1, -1)),
 )
 _pauses = st.sampled_from((1, 1000, 61_000, HOUR_MS, 5 * HOUR_MS, 13 * HOUR_MS)).map(PassTime)
 _steps = st.one_of(
@@ -142,14 +142,15 @@ _steps = st.one_of(
     st.lists(_calls, min_size=1, max_size=1).map(tuple),
     st.lists(_ends, min_size=1, max_size=3).map(tuple),
     st.lists(_ends, min_size=1, max_size=1).map(tuple),
-    st.integers(0, len(RULE_SETS) - 1).map(UseRules),
+    st.sampled_from((0, 0, 1, 1, 1, 2, 2, 3)).map(UseRules),
     _pauses,
 )
 
 
-def scenarios(max_steps: int = 30) -> st.SearchStrategy[list[Step]]:
-    """Return lists of steps; the first rule set is in force at the start."""
-    return st.lists(_steps, min_size=1, max_size=max_steps)
+def scenarios() -> st.SearchStrategy[list[Step]]:
+    """Return lists of steps, most of them long; the short ones are for reading. The first rule set is in force."""
+    long = st.lists(_steps, min_size=20, max_size=50)
+    return st.one_of(st.lists(_steps, min_size=1, max_size=8), long, long)
 
 
 def admissions_of(calls: Sequence[Call], rule_set: RuleSet, now_ms: int) -> list[Admission]:
