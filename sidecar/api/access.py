@@ -18,6 +18,13 @@ class BadHost(LedgerError):
     status = 421
 
 
+class CrossOrigin(LedgerError):
+    """A page in a browser sent the request; apps send no Origin header."""
+
+    code = "cross_origin"
+    status = 403
+
+
 class Unauthorized(LedgerError):
     """The bearer token is missing or wrong."""
 
@@ -28,7 +35,9 @@ class Unauthorized(LedgerError):
 def check_token(request: web.Request, token: str) -> None:
     """Raise `Unauthorized` unless the request carries the token; compared in constant time."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+    # Bytes that are no UTF-8 arrive as surrogates; they are as wrong as any other token, not a fault of ours.
+    sent = given.strip().encode(errors="surrogateescape")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(sent, token.encode()):
         raise Unauthorized("send the token as `Authorization: Bearer ...`")
 
 
@@ -41,6 +50,8 @@ def access_middleware(*, is_local: bool, token: str | None) -> Any:
     ) -> web.StreamResponse:
         if is_local and host_name(request.headers.get("Host", "")) not in LOCAL_NAMES:
             raise BadHost("this listener serves localhost only")
+        if is_local and "Origin" in request.headers:
+            raise CrossOrigin("this listener serves apps, not pages in browsers; send no Origin header")
         if token is not None and request.method != "PUT":
             check_token(request, token)
         return await handler(request)

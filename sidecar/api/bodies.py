@@ -1,5 +1,6 @@
 """Bytes to values and back: JSON by default, MessagePack by Content-Type and Accept."""
 
+from functools import lru_cache
 from typing import Any, Final
 
 import msgpack
@@ -10,6 +11,7 @@ from ledger.errors import InvalidInput, LedgerError
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
 MSGPACK_NAMES: Final = frozenset({MSGPACK, "application/x-msgpack", "application/vnd.msgpack"})
+JSON_NAMES: Final = frozenset({JSON, "application/*", "*/*"})
 MAX_ITEMS: Final = 4096
 
 
@@ -18,6 +20,13 @@ class UnsupportedMediaType(LedgerError):
 
     code = "unsupported_media_type"
     status = 415
+
+
+class NotAcceptable(LedgerError):
+    """Accept names no format that this call answers in."""
+
+    code = "not_acceptable"
+    status = 406
 
 
 def decode_body(body: bytes, content_type: str) -> Any:
@@ -52,10 +61,33 @@ def _refuse_extension(code: int, _data: bytes) -> Any:
 
 
 def wants_msgpack(accept: str | None, content_type: str) -> bool:
-    """Say whether the answer goes out as MessagePack: asked for by Accept, else by the request's own Content-Type."""
-    if accept is None or accept == "*/*":
+    """Say whether the answer goes out as MessagePack: asked for by Accept, else by the request's own Content-Type.
+
+    Raises `NotAcceptable` when Accept names neither format.
+    """
+    if not accept or accept == "*/*":
         return content_type in MSGPACK_NAMES
-    return any(part.partition(";")[0].strip().lower() in MSGPACK_NAMES for part in accept.split(","))
+    return _prefers_msgpack(accept)
+
+
+@lru_cache(maxsize=256)
+def _prefers_msgpack(accept: str) -> bool:
+    """Weigh the two formats as RFC 9110 (12.5.1) says; JSON wins a tie."""
+    weights = dict(_weighed(part) for part in accept.split(","))
+    for_msgpack = max((weights[name] for name in MSGPACK_NAMES if name in weights), default=0.0)
+    for_json = max((weights[name] for name in JSON_NAMES if name in weights), default=0.0)
+    if for_msgpack == for_json == 0:
+        raise NotAcceptable(f"answers are {JSON} or {MSGPACK}")
+    return for_msgpack > for_json if JSON in weights else for_msgpack > 0
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    name, *parameters = [piece.strip().lower() for piece in part.split(";")]
+    weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+    try:
+        return name, float(weight)
+    except ValueError:
+        return name, 0.0
 
 
 def encode_body(value: object, *, as_msgpack: bool) -> bytes:

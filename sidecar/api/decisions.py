@@ -34,7 +34,7 @@ class DecisionHandlers:
         enforcer = self._enforcer
 
         async def handle(request: web.Request) -> web.Response:
-            body = decode_body(await request.read(), request.content_type)
+            body = await read_body(request)
             decision = await enforcer.admit(cast("AdmitRequest", decode_request(operation, body)))
             return respond(request, encode_answer(decision))
 
@@ -44,7 +44,7 @@ class DecisionHandlers:
         enforcer = self._enforcer
 
         async def handle(request: web.Request) -> web.Response:
-            body = decode_body(await request.read(), request.content_type)
+            body = await read_body(request)
             settlement = await enforcer.resolve(cast("ResolveRequest", decode_request(operation, body)))
             return respond(request, encode_answer(settlement))
 
@@ -52,7 +52,7 @@ class DecisionHandlers:
 
     async def batch(self, request: web.Request) -> web.Response:
         """Answer up to 256 operations in order; one that is wrong or fails has a `problem` in its place."""
-        entries = decode_batch(decode_body(await request.read(), request.content_type))
+        entries = decode_batch(await read_body(request))
         valid = [entry for entry in entries if not isinstance(entry, LedgerError)]
         answers = iter(await self._enforcer.batch(valid))
         results = [_result(entry if isinstance(entry, LedgerError) else next(answers)) for entry in entries]
@@ -65,7 +65,18 @@ def _result(answer: Decision | Settlement | LedgerError) -> dict[str, Any]:
     return encode_answer(answer)
 
 
+async def read_body(request: web.Request) -> Any:
+    """Return the decoded body; an Accept that cannot be served is refused here, before anything is charged."""
+    answers_msgpack(request)
+    return decode_body(await request.read(), request.content_type)
+
+
+def answers_msgpack(request: web.Request) -> bool:
+    """Say which format the caller wants; raises `NotAcceptable` if it is neither."""
+    return wants_msgpack(request.headers.get("Accept"), request.content_type)
+
+
 def respond(request: web.Request, value: object) -> web.Response:
     """Return a 200 in the format that the caller wants."""
-    as_msgpack = wants_msgpack(request.headers.get("Accept"), request.content_type)
+    as_msgpack = answers_msgpack(request)
     return web.Response(body=encode_body(value, as_msgpack=as_msgpack), content_type=MSGPACK if as_msgpack else JSON)

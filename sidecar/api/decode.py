@@ -1,5 +1,6 @@
 """Decoded bodies to requests, validated once: unknown fields, types, bounds, one way of saying the amount."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -178,6 +179,8 @@ def _meta(value: object) -> str:
     for entry in value.values():
         if not isinstance(entry, str | int | float | bool):
             raise InvalidInput("meta's values must be text, numbers or booleans", field="meta")
+        if isinstance(entry, float) and not math.isfinite(entry):
+            raise InvalidInput("meta's numbers must be finite", field="meta")
     try:
         text = orjson.dumps(value)
     except TypeError:

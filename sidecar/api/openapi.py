@@ -15,11 +15,11 @@ TEXT: Final = "text/plain"
 PUSH_SECURITY: Final[list[dict[str, list[str]]]] = [{"pushToken": []}]
 DECISION_SECURITY: Final[list[dict[str, list[str]]]] = [{}, {"decisionToken": []}]
 
-READ_PROBLEMS: Final = (400, 401, 421, 500)
+READ_PROBLEMS: Final = (400, 401, 403, 406, 421, 500)
 BODY_PROBLEMS: Final = (*READ_PROBLEMS, 413, 415)
 ADMIT_PROBLEMS: Final = (*BODY_PROBLEMS, 422)
 HOLD_PROBLEMS: Final = (*BODY_PROBLEMS, 404, 409, 503)
-PUSH_PROBLEMS: Final = (*BODY_PROBLEMS, 403, 409)
+PUSH_PROBLEMS: Final = (*BODY_PROBLEMS, 409)
 
 SUMMARIES: Final = {
     Operation.CHECK: "Decide about a known amount, and charge it unless it is blocked",
@@ -111,7 +111,7 @@ def _rule_paths() -> dict[str, Any]:
     rule = {"kind": "tier_template", "key": "free", "limit_usd": 5, "window": "month", "action": "block"}
     body = _body("RuleSet", {"revision": 42, "workspace": {"timezone": "UTC"}, "rules": [rule]})
     body["content"][YAML] = {"schema": ref("RuleSet")}
-    get = _read("getRules", "The rule set in force", "RuleSet", (401, 421, 500))
+    get = _read("getRules", "The rule set in force", "RuleSet", (401, 403, 421, 500))
     get["responses"]["200"]["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "The revision."}}
     get["responses"]["200"]["content"].pop(MSGPACK)
     put = {

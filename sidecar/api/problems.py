@@ -51,13 +51,15 @@ def problem_middleware(metrics: Metrics) -> Any:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        allowed = None
         try:
             return await handler(request)
         except LedgerError as error:
             fields = problem_fields(error)
         except web.HTTPException as error:
             fields = _http_problem(error)
-        except (ConnectionError, UnicodeDecodeError) as error:
+            allowed = error.headers.get("Allow")
+        except (ConnectionError, UnicodeDecodeError, web.RequestPayloadError) as error:
             fields = problem_fields(LedgerError(f"the request could not be read: {error}", code="invalid_body"))
             fields["status"] = 400
         except Exception:
@@ -65,6 +67,8 @@ def problem_middleware(metrics: Metrics) -> Any:
             fields = problem_fields(LedgerError("this is our fault; the log has the details"))
         metrics.record_problem(fields["code"])
         response = problem_response(fields)
+        if allowed is not None:
+            response.headers["Allow"] = allowed
         if fields["status"] == 401:  # noqa: PLR2004 - the status itself
             response.headers["WWW-Authenticate"] = "Bearer"
         return response

@@ -11,7 +11,7 @@ from ledger.errors import InvalidInput, LedgerError
 from ledger.rule_parsing import dump_rules, dump_settings
 from sidecar.api.access import check_token
 from sidecar.api.bodies import JSON, MSGPACK_NAMES, UnsupportedMediaType
-from sidecar.api.decisions import respond
+from sidecar.api.decisions import answers_msgpack, respond
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_loading import UNSTATED_REVISION, DocumentFormat, load_rule_set
@@ -71,6 +71,7 @@ class RuleHandlers:
         check_token(request, self._push_token)
         if self._has_file:
             raise RulesFromFile("this sidecar follows a rule file; change the file")
+        answers_msgpack(request)
         document_format = _format_of(request.content_type)
         body = await self._read(request)
         try:

@@ -23,7 +23,7 @@ class UserHandlers:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes."""
-        return [web.get("/v1/usage/{user_id:.+}", self.usage), web.get("/v1/explain", self.explain)]
+        return [web.get(r"/v1/usage/{user_id:[\s\S]+}", self.usage), web.get("/v1/explain", self.explain)]
 
     async def usage(self, request: web.Request) -> web.Response:
         """Answer day, week and month, each matching budget, and the open holds of a user."""

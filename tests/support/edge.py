@@ -1,0 +1,146 @@
+"""Both listeners of a sidecar on real sockets, over the real enforcer and a ledger in memory with a fixed time."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from ledger.decisions import UserUsage
+from ledger.memory_ledger import MemoryLedger
+from ledger.operations import Admission, Admitted, Resolution, Resolved
+from ledger.plans import Plan
+from ledger.prices import Price, PriceBook
+from ledger.rules import Action, RuleSet, Workspace
+from ledger.windows import WindowType
+from sidecar.app import make_admin_app, make_decision_app
+from sidecar.coalescer import Lane, LaneLimits
+from sidecar.enforcer import Enforcer, Lanes
+from sidecar.listeners import Listeners
+from sidecar.metrics import Metrics
+from sidecar.rule_cache import RuleCache
+from sidecar.settings import Settings
+from sidecar.store_clock import StoreClock
+from tests.support.ledger_under_test import NOON_MS, rule, template
+
+DEADLINE_S = 2.0
+LIMITS = LaneLimits(max_batch=64, max_queue=1024, command_timeout_s=1.0, deadline_s=DEADLINE_S)
+PRICE = Price(input_nanos=1_250_000_000, output_nanos=10_000_000_000, cache_read_nanos=125_000_000, cache_write_nanos=0)
+
+
+class FailingLedger(MemoryLedger):
+    """A ledger in memory that raises `failure`, once it has one, instead of answering."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: NOON_MS)
+        self.failure: Exception | None = None
+
+    async def admit(self, admissions: Sequence[Admission]) -> list[Admitted]:
+        """Decide, or fail."""
+        self._fail()
+        return await super().admit(admissions)
+
+    async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
+        """Settle, release and extend, or fail."""
+        self._fail()
+        return await super().resolve(resolutions)
+
+    async def usage(self, user_id: str, plan: Plan) -> UserUsage:
+        """Read counters, or fail."""
+        self._fail()
+        return await super().usage(user_id, plan)
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """A running edge: the URLs of its listeners, and what stands behind them."""
+
+    session: aiohttp.ClientSession
+    url: str
+    admin_url: str
+    ledger: FailingLedger
+    rules: RuleCache
+    enforcer: Enforcer
+
+    async def post(self, operation: str, body: object, **options: Any) -> tuple[int, Any]:
+        """POST JSON to an operation; returns status and decoded answer."""
+        return await self.call("POST", f"/v1/{operation}", json=body, **options)
+
+    async def call(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
+        """Call the decision listener; returns status and decoded answer."""
+        async with self.session.request(method, f"{self.url}{path}", **options) as response:
+            return response.status, await response.json(content_type=None)
+
+    async def admin(self, path: str) -> tuple[int, Any]:
+        """GET from the admin listener; returns status and decoded answer."""
+        async with self.session.get(f"{self.admin_url}{path}") as response:
+            return response.status, await response.json(content_type=None)
+
+
+def edge_rules(*, revision: int = 7) -> RuleSet:
+    """Return templates for free (5 USD, block) and pro (50 USD, warn), an override for alice, and one price."""
+    return RuleSet.of(
+        revision=revision,
+        workspace=Workspace(),
+        rules=(
+            template("free", 5),
+            template("pro", 50, action=Action.WARN),
+            template("pro", 20, window=WindowType.DAY, action=Action.DRY_RUN),
+            rule("alice", 10),
+        ),
+        prices=PriceBook({("openai", "gpt-5"): PRICE}),
+    )
+
+
+@contextlib.asynccontextmanager
+async def running_edge(directory: Path, *, rule_set: RuleSet | None = None, **settings: object) -> AsyncIterator[Edge]:
+    """Serve on free loopback ports; `settings` become SPENDGATE_... variables."""
+    configured = _settings(directory, settings)
+    ledger, metrics = FailingLedger(), Metrics(version="test")
+    rules = RuleCache(current=rule_set or edge_rules())
+    rules.on_change(metrics.set_rules)
+    metrics.set_rules(rules.current)
+    enforcer = _enforcer(ledger, rules, metrics)
+    listeners = Listeners(
+        make_decision_app(enforcer=enforcer, rules=rules, settings=configured, metrics=metrics),
+        make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: 0),
+    )
+    await listeners.open(configured)
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Edge(
+                session=session,
+                url=listeners.decision_url,
+                admin_url=listeners.admin_url,
+                ledger=ledger,
+                rules=rules,
+                enforcer=enforcer,
+            )
+    finally:
+        await listeners.close()
+
+
+def _settings(directory: Path, changes: dict[str, object]) -> Settings:
+    environment = {
+        "SPENDGATE_REDIS_URL": "unix:///nowhere",
+        "SPENDGATE_DATA_DIR": str(directory),
+        "SPENDGATE_PORT": "auto",
+        "SPENDGATE_ADMIN_PORT": "auto",
+    }
+    return Settings.read(environment | {f"SPENDGATE_{name.upper()}": str(value) for name, value in changes.items()}, {})
+
+
+def _enforcer(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> Enforcer:
+    lanes = Lanes(
+        partition_of=lambda _: 0,
+        admit=[Lane(ledger.admit, LIMITS, metrics.record_batch)],
+        resolve=[Lane(ledger.resolve, LIMITS, metrics.record_batch)],
+    )
+    clock = StoreClock(wall_ms=lambda: NOON_MS, monotonic_ms=lambda: 0.0)
+    return Enforcer(ledger=ledger, lanes=lanes, rules=rules, clock=clock, metrics=metrics, deadline_s=DEADLINE_S)
