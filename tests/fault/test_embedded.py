@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.embedded import EmbeddedStore, EmbeddedStoreError, refuse_in_kubernetes
+from cli.left_over import stop_left_over
 from cli.store_server import find_server_binary
 from cli.store_socket import StoreSilent, ask, choose_socket_path, server_facts
 
@@ -28,9 +29,11 @@ time.sleep(120)
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """Return a data directory that does not exist yet."""
-    return tmp_path / "data"
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    """Return a data directory that does not exist yet; a server that a failed test leaves on it is ended."""
+    path = tmp_path / "data"
+    yield path
+    stop_left_over(socket=choose_socket_path(path), pidfile=path / "valkey.pid", configuration=path / "valkey.conf")
 
 
 @pytest.fixture
