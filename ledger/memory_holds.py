@@ -227,9 +227,7 @@ class Holds:
     def _settlement(
         self, record: Record, operation: Operation, budgets: list[JudgedBudget], state_before: HoldState, now_ms: int
     ) -> Settlement:
-        now_full = self._budgets(record)
-        for budget, current in zip(budgets, now_full, strict=True):
-            budget.fullness = current.fullness
+        """Return the answer; `budgets` were looked at after the operation."""
         outcome, decider = strongest(budgets)
         return Settlement(
             operation,

@@ -12,7 +12,8 @@ from ledger.decisions import (
     Warning,  # noqa: A004 - the contract's word
     WarningKind,
 )
-from ledger.errors import HoldConflict, HoldNotFound, HoldTooOld, InvalidInput, RequestMismatch
+from ledger.errors import CounterOverflow, HoldConflict, HoldNotFound, HoldTooOld, InvalidInput, RequestMismatch
+from ledger.money import CAP_NANOS
 from ledger.operations import Resolution
 from ledger.rules import Action
 from ledger.windows import WindowType
@@ -68,6 +69,18 @@ async def test_an_overrun_is_tallied_with_its_excess(caller: Caller) -> None:
     await caller.reserve(10, request_id="h")
     await caller.settle("h", 12)
     assert {"overrun": 1, "overrun_nanos": nanos(2)} == await caller.tally(caller.rule_set.rules[0])
+
+
+async def test_settles_are_stored_exactly_beyond_the_cap(ledger: LedgerUnderTest) -> None:
+    """A known actual is never capped, not even beyond what a double can count; the next admission overflows."""
+    caller = Caller(ledger, rules())
+    actuals = {"a": 8_000_000, "b": 0.000000001, "c": 8_000_000}
+    for request_id in actuals:
+        await caller.reserve(1, request_id=request_id)
+    for request_id, usd in actuals.items():
+        await caller.settle(request_id, usd)
+    assert 2 * CAP_NANOS + 1 == (await caller.counter()).spend_nanos
+    assert (CounterOverflow, "counter_overflow", None) == refusal(await caller.try_check(0))
 
 
 async def test_settling_for_nothing_ends_the_hold(caller: Caller) -> None:
