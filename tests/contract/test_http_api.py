@@ -1,0 +1,541 @@
+"""The sidecar's HTTP edge over real sockets: every operation, both formats, every problem."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+import msgpack
+import orjson
+import pytest
+import pytest_asyncio
+
+from ledger.errors import StoreUnavailable
+from ledger.rules import EMPTY_RULE_SET
+from tests.support.edge import Edge, running_edge
+
+PUSH_TOKEN = "push-token-of-a-test"
+DECISION_TOKEN = "decision-token-of-a-test"
+PUSH = {"Authorization": f"Bearer {PUSH_TOKEN}"}
+MSGPACK = {"Content-Type": "application/msgpack"}
+CHECK = {"user_id": "alice", "request_id": "c-1", "cost_usd": 1}
+RESERVE = {"user_id": "alice", "request_id": "r-1", "estimate_usd": 2}
+NAMED = {"user_id": "alice", "request_id": "r-1"}
+PROBLEM_FIELDS = {"type", "title", "status", "detail", "code"}
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
+    """An edge that accepts pushes and small bodies only."""
+    async with running_edge(tmp_path, push_token=PUSH_TOKEN, max_body_bytes=4096) as running:
+        yield running
+
+
+async def _raw(edge: Edge, request: bytes) -> tuple[int, str, dict[str, Any]]:
+    """Send bytes as they are; returns status, content type and decoded answer."""
+    host, port = edge.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(request)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+        await writer.wait_closed()
+    lines = head.decode().split("\r\n")
+    content_type = next(line for line in lines if line.lower().startswith("content-type"))
+    return int(lines[0].split(" ")[1]), content_type.partition(": ")[2], json.loads(body)
+
+
+def _request(line: str, *headers: str, body: bytes = b"") -> bytes:
+    head = "\r\n".join([f"{line} HTTP/1.1", *headers, f"Content-Length: {len(body)}", "Connection: close"])
+    return head.encode("latin-1") + b"\r\n\r\n" + body
+
+
+async def test_a_check_answers_every_field_of_the_contract(edge: Edge) -> None:
+    """The whole answer, with the rule that decided at the top and in the list."""
+    terms = {
+        "rule_id": edge.rules.current.overrides["alice"][0].id,
+        "rule_kind": "user_override",
+        "action": "block",
+        "limit_usd": 10.0,
+        "spend_usd": 1.0,
+        "held_usd": 0.0,
+        "remaining_usd": 9.0,
+        "percent": 10.0,
+        "window": "month",
+        "window_start": "2026-01-01T00:00:00Z",
+        "resets_at": "2026-02-01T00:00:00Z",
+        "warning": None,
+    }
+    expected = {
+        "decision": "allow",
+        "allowed": True,
+        "would_block": False,
+        "reason": "under_limit",
+        "request_id": "c-1",
+        "replayed": False,
+        "degraded": False,
+        "user_id": "alice",
+        "tier": "pro",
+        **terms,
+        "budgets": [{**terms, "outcome": "allow", "seeded": False}],
+        "rules_revision": 7,
+    }
+    assert (200, expected) == await edge.post("check", {**CHECK, "tier": "pro"})
+
+
+async def test_a_check_without_a_request_id_is_given_one(edge: Edge) -> None:
+    """The answer names the id that was made."""
+    _, answer = await edge.post("check", {"user_id": "alice", "cost_usd": 1})
+    assert 32 == len(answer["request_id"])
+
+
+async def test_a_block_is_a_200(edge: Edge) -> None:
+    """A decision is never an HTTP error."""
+    status, answer = await edge.post("check", {**CHECK, "cost_usd": 11})
+    assert (200, "block", False, "limit") == (status, answer["decision"], answer["allowed"], answer["reason"])
+
+
+async def test_a_dry_run_says_that_it_would_block(edge: Edge) -> None:
+    """Of two templates the dry run decides, and both are listed."""
+    _, answer = await edge.post("check", {"user_id": "bob", "tier": "pro", "cost_usd": 21})
+    assert ("dry_run", True, True, 2) == (
+        answer["decision"],
+        answer["allowed"],
+        answer["would_block"],
+        len(answer["budgets"]),
+    )
+
+
+async def test_a_user_without_a_rule_has_no_budget(edge: Edge) -> None:
+    """Without a rule the fields of one are there, and null."""
+    _, answer = await edge.post("check", {"user_id": "carol", "cost_usd": 1})
+    assert ("no_rule", None, None, []) == (answer["reason"], answer["rule_id"], answer["limit_usd"], answer["budgets"])
+
+
+async def test_a_reserve_tells_its_moment_and_its_deadline(edge: Edge) -> None:
+    """What a later settle may have to say again."""
+    _, answer = await edge.post("reserve", {**RESERVE, "ttl_s": 60})
+    assert ("2026-01-31T12:00:00Z", "2026-01-31T12:01:00Z", "open") == (
+        answer["reserved_at"],
+        answer["expires_at"],
+        answer["hold_state"],
+    )
+
+
+async def test_a_held_budget_says_when_to_come_again(edge: Edge) -> None:
+    """Where only holds are in the way there is a hint in milliseconds."""
+    await edge.post("reserve", {**RESERVE, "estimate_usd": 10})
+    _, answer = await edge.post("reserve", {**RESERVE, "request_id": "r-2"})
+    assert ("held_capacity", 600_000) == (answer["reason"], answer["retry_after_ms"])
+
+
+async def test_a_settle_replaces_the_hold(edge: Edge) -> None:
+    """The answer tells what was charged and what had been held."""
+    await edge.post("reserve", RESERVE)
+    _, answer = await edge.post("settle", {**NAMED, "cost_usd": 0.5})
+    assert ("settled", "open", 0.5, 2.0, False, 0.0) == (
+        answer["hold_state"],
+        answer["state_before"],
+        answer["cost_usd"],
+        answer["estimate_usd"],
+        answer["overrun"],
+        answer["held_usd"],
+    )
+
+
+async def test_a_settle_above_its_estimate_is_an_overrun(edge: Edge) -> None:
+    """The truth is charged in full."""
+    await edge.post("reserve", RESERVE)
+    _, answer = await edge.post("settle", {**NAMED, "cost_usd": 3})
+    assert (True, 3.0, 3.0) == (answer["overrun"], answer["cost_usd"], answer["spend_usd"])
+
+
+async def test_a_settle_after_a_release_is_late(edge: Edge) -> None:
+    """It is accepted: the money is gone all the same."""
+    await edge.post("reserve", RESERVE)
+    await edge.post("release", NAMED)
+    _, answer = await edge.post("settle", {**NAMED, "cost_usd": 1})
+    assert ("released", True) == (answer["state_before"], answer["late"])
+
+
+async def test_a_settle_of_an_unknown_hold_is_reconstructed_by_its_moment(edge: Edge) -> None:
+    """With `reserved_at` it is charged to the window of that moment, and is no overrun."""
+    body = {**NAMED, "cost_usd": 1, "reserved_at": "2026-01-31T11:00:00Z"}
+    _, answer = await edge.post("settle", body)
+    assert (True, False, "unknown") == (answer["reconstructed"], answer["overrun"], answer["state_before"])
+
+
+async def test_a_settle_by_usage_is_priced(edge: Edge) -> None:
+    """The pushed price book makes the cost of a usage."""
+    await edge.post("reserve", RESERVE)
+    usage = {"provider": "openai", "model": "gpt-5", "input_tokens": 1200, "output_tokens": 350}
+    _, answer = await edge.post("settle", {**NAMED, "usage": usage})
+    assert (0.005, False) == (answer["cost_usd"], answer["unpriced"])
+
+
+async def test_a_release_gives_the_hold_back(edge: Edge) -> None:
+    """Nothing is held, nothing was charged."""
+    await edge.post("reserve", RESERVE)
+    _, answer = await edge.post("release", NAMED)
+    assert ("released", 0.0, 0.0) == (answer["hold_state"], answer["held_usd"], answer["spend_usd"])
+
+
+async def test_an_extend_tells_the_new_deadline(edge: Edge) -> None:
+    """The deadline is now plus `ttl_s`."""
+    await edge.post("reserve", RESERVE)
+    _, answer = await edge.post("extend", {**NAMED, "ttl_s": 1200})
+    assert ("open", "2026-01-31T12:20:00Z") == (answer["hold_state"], answer["expires_at"])
+
+
+async def test_a_repeated_check_is_a_replay(edge: Edge) -> None:
+    """The same id and body give the first answer."""
+    _, first = await edge.post("check", CHECK)
+    assert (200, {**first, "replayed": True}) == await edge.post("check", CHECK)
+
+
+async def test_a_batch_is_answered_in_order_with_problems_in_their_places(edge: Edge) -> None:
+    """One wrong and one failing entry stop none of the others."""
+    entries = [
+        {"op": "check", **CHECK},
+        {"op": "check", **CHECK, "cost_usd": "much"},
+        {"op": "settle", **NAMED, "request_id": "unknown", "cost_usd": 1},
+        {"op": "reserve", **RESERVE},
+    ]
+    _, answer = await edge.post("batch", {"operations": entries})
+    found = [result.get("request_id") or result["problem"]["code"] for result in answer["results"]]
+    assert ["c-1", "invalid_field", "hold_not_found", "r-1"] == found
+
+
+async def test_a_wrong_entry_of_a_batch_is_named_by_its_place(edge: Edge) -> None:
+    """The field of the problem starts with the entry's index."""
+    _, answer = await edge.post("batch", {"operations": [{"op": "check", **CHECK, "cost_usd": -1}]})
+    assert "operations[0].cost_usd" == answer["results"][0]["problem"]["field"]
+
+
+@pytest.mark.parametrize("user_id", ["a/b", "a%2Fb", "a+b", "a b", "ä?ß#", "..", "100%", "//", "日本"])
+async def test_any_user_id_can_stand_in_a_path(edge: Edge, user_id: str) -> None:
+    """Percent-encoded, every printable character arrives as it was meant."""
+    encoded = "".join(f"%{byte:02X}" for byte in user_id.encode())
+    _, _, answer = await _raw(edge, _request(f"GET /v1/usage/{encoded}", "Host: localhost"))
+    assert user_id == answer["user_id"]
+
+
+async def test_usage_shows_the_windows_and_the_budgets(edge: Edge) -> None:
+    """Day, week and month of the workspace, and what the rule leaves."""
+    await edge.post("check", CHECK)
+    await edge.post("reserve", RESERVE)
+    _, answer = await edge.call("GET", "/v1/usage/alice")
+    windows = [(entry["window"], entry["spend_usd"], entry["held_usd"], entry["calls"]) for entry in answer["windows"]]
+    assert [("day", 1.0, 2.0, 2), ("week", 1.0, 2.0, 2), ("month", 1.0, 2.0, 2)] == windows
+    assert (1, 7.0) == (answer["open_holds"], answer["budgets"][0]["remaining_usd"])
+
+
+async def test_explain_tells_what_was_skipped_and_why(edge: Edge) -> None:
+    """An override replaces both templates of the tier."""
+    _, answer = await edge.call("GET", f"/v1/explain?user_id=alice&tier={quote('pro')}")
+    assert (["alice"], ["overridden", "overridden"]) == (
+        [rule["key"] for rule in answer["rules"]],
+        [entry["why"] for entry in answer["skipped"]],
+    )
+
+
+async def test_a_messagepack_body_is_answered_in_messagepack(edge: Edge) -> None:
+    """The request's own format is the default of the answer's."""
+    options = {"data": msgpack.packb(CHECK), "headers": MSGPACK}
+    async with edge.session.post(f"{edge.url}/v1/check", **options) as response:
+        answer = msgpack.unpackb(await response.read())
+    assert ("application/msgpack", "c-1") == (response.content_type, answer["request_id"])
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("*/*", "application/json"),
+        ("application/json", "application/json"),
+        ("application/msgpack", "application/msgpack"),
+        ("application/json;q=0.5, application/msgpack", "application/msgpack"),
+        ("application/json, application/msgpack;q=0.9", "application/json"),
+        ("text/html, */*;q=0.8", "application/json"),
+    ],
+)
+async def test_accept_chooses_the_format_of_the_answer(edge: Edge, accept: str, expected: str) -> None:
+    """By weight; a JSON body is answered in JSON where Accept leaves it open."""
+    async with edge.session.post(f"{edge.url}/v1/check", json=CHECK, headers={"Accept": accept}) as response:
+        assert expected == response.content_type
+
+
+async def test_an_accept_that_cannot_be_served_charges_nothing(edge: Edge) -> None:
+    """The refusal comes before the operation, not after it."""
+    status, problem = await edge.post("check", CHECK, headers={"Accept": "text/html"})
+    assert (406, "not_acceptable") == (status, problem["code"])
+    _, usage = await edge.call("GET", "/v1/usage/alice")
+    assert 0.0 == usage["budgets"][0]["spend_usd"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({**CHECK, "cost_usd": -1}, "invalid_field", "cost_usd"),
+        ({**CHECK, "teir": "pro"}, "invalid_field", "teir"),
+        ({"cost_usd": 1}, "invalid_field", "user_id"),
+        ([CHECK], "invalid_body", None),
+    ],
+)
+async def test_bad_input_is_a_400_that_names_the_field(edge: Edge, body: object, code: str, field: str | None) -> None:
+    """A problem has its stable code, and the field if there is one."""
+    status, problem = await edge.post("check", body)
+    assert (400, code, field) == (status, problem["code"], problem.get("field"))
+
+
+@pytest.mark.parametrize(
+    ("line", "headers", "body", "status", "code"),
+    [
+        ("GET /nowhere", (), b"", 404, "not_found"),
+        ("GET /v1/usage/", (), b"", 404, "not_found"),
+        ("GET /v1/check", (), b"", 405, "method_not_allowed"),
+        ("POST /v1/check", ("Content-Type: application/json",), b"x" * 5000, 413, "body_too_large"),
+        ("POST /v1/check", ("Content-Type: text/plain",), b"{}", 415, "unsupported_media_type"),
+        ("POST /v1/check", ("Content-Type: application/json",), b"{", 400, "invalid_body"),
+        ("POST /v1/check", ("Content-Type: application/msgpack",), b"\xc1", 400, "invalid_body"),
+        ("POST /v1/check", ("Content-Type: application/json", "Content-Encoding: gzip"), b"{}", 400, "invalid_body"),
+        ("POST /v1/check", ("Origin: https://page.example",), b"{}", 403, "cross_origin"),
+        ("GET /v1/usage/a%0Ab", (), b"", 400, "invalid_field"),
+        ("GET /v1/explain", (), b"", 400, "invalid_field"),
+        ("GET /v1/explain?user_id=a&tier=*", (), b"", 400, "invalid_field"),
+        ("PUT /v1/rules", ("Authorization: Bearer \xff\xfe",), b"{}", 401, "unauthorized"),
+    ],
+)
+async def test_what_is_no_decision_is_a_problem(
+    edge: Edge, line: str, headers: tuple[str, ...], body: bytes, status: int, code: str
+) -> None:
+    """Every refusal is problem+json with the fields of RFC 9457 and a code."""
+    found, content_type, problem = await _raw(edge, _request(line, "Host: localhost", *headers, body=body))
+    assert (status, "application/problem+json", code) == (found, content_type, problem["code"])
+    assert problem.keys() >= PROBLEM_FIELDS
+
+
+async def test_a_405_names_the_methods_that_are_allowed(edge: Edge) -> None:
+    """As RFC 9110 demands."""
+    async with edge.session.get(f"{edge.url}/v1/check") as response:
+        assert "POST" == response.headers["Allow"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1", "127.0.0.1:8787", "[::1]:8787", "LOCALHOST"])
+async def test_local_names_are_served(edge: Edge, host: str) -> None:
+    """With any port, because forwarded ports differ."""
+    status, _, _ = await _raw(edge, _request("GET /v1/usage/alice", f"Host: {host}"))
+    assert 200 == status
+
+
+@pytest.mark.parametrize("host", ["page.example", "page.example:8787", "127.0.0.1.page.example", "localhost.example"])
+async def test_other_hosts_are_refused(edge: Edge, host: str) -> None:
+    """A page that made its own name point here must not get through."""
+    status, _, problem = await _raw(edge, _request("GET /v1/usage/alice", f"Host: {host}"))
+    assert (421, "bad_host") == (status, problem["code"])
+
+
+async def test_another_body_under_a_known_id_is_a_422(edge: Edge) -> None:
+    """The problem names what differs."""
+    await edge.post("check", CHECK)
+    status, problem = await edge.post("check", {**CHECK, "cost_usd": 2})
+    assert (422, "request_mismatch", "amount") == (status, problem["code"], problem["field"])
+
+
+async def test_a_counter_beyond_the_cap_is_a_422(edge: Edge) -> None:
+    """A sum that numbers could not hold is not begun."""
+    await edge.post("check", {"user_id": "carol", "cost_usd": 8_000_000})
+    status, problem = await edge.post("check", {"user_id": "carol", "cost_usd": 1})
+    assert (422, "counter_overflow") == (status, problem["code"])
+
+
+@pytest.mark.parametrize("operation", ["settle", "release", "extend"])
+async def test_an_unknown_hold_is_a_404(edge: Edge, operation: str) -> None:
+    """A settle could say `reserved_at`; the others have nothing to act on."""
+    body = {**NAMED, "cost_usd": 1} if operation == "settle" else NAMED
+    status, problem = await edge.post(operation, body)
+    assert (404, "hold_not_found") == (status, problem["code"])
+
+
+async def test_a_release_after_a_settle_is_a_409(edge: Edge) -> None:
+    """The code says which state is in the way."""
+    await edge.post("reserve", RESERVE)
+    await edge.post("settle", {**NAMED, "cost_usd": 1})
+    status, problem = await edge.post("release", NAMED)
+    assert (409, "already_settled") == (status, problem["code"])
+
+
+async def test_a_moment_beyond_the_retention_is_a_410(edge: Edge) -> None:
+    """What nobody can place any more is kept as unattributed."""
+    body = {**NAMED, "cost_usd": 1, "reserved_at": "2026-01-29T11:59:59Z"}
+    status, problem = await edge.post("settle", body)
+    assert (410, "hold_too_old") == (status, problem["code"])
+
+
+async def test_a_moment_in_the_future_is_a_400(edge: Edge) -> None:
+    """No hold was made tomorrow."""
+    status, problem = await edge.post("settle", {**NAMED, "cost_usd": 1, "reserved_at": "2026-02-01T12:00:00Z"})
+    assert (400, "reserved_at") == (status, problem["field"])
+
+
+async def test_without_the_store_a_check_is_decided_all_the_same(edge: Edge) -> None:
+    """The rules' own choice, marked as degraded, is a 200."""
+    edge.ledger.failure = StoreUnavailable("gone")
+    status, answer = await edge.post("check", CHECK)
+    assert (200, True, "store_unavailable", []) == (status, answer["degraded"], answer["reason"], answer["budgets"])
+
+
+@pytest.mark.parametrize("operation", ["settle", "release", "extend"])
+async def test_without_the_store_a_hold_is_a_503(edge: Edge, operation: str) -> None:
+    """There is nothing to decide; the caller repeats with the same id."""
+    edge.ledger.failure = StoreUnavailable("gone")
+    status, problem = await edge.post(operation, {**NAMED, "cost_usd": 1} if operation == "settle" else NAMED)
+    assert (503, "store_unavailable") == (status, problem["code"])
+
+
+async def test_a_fault_of_ours_is_logged_and_not_told(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:
+    """The caller learns that it is our fault, the log learns why, once."""
+    edge.ledger.failure = RuntimeError("inner detail")
+    status, problem = await edge.call("GET", "/v1/usage/alice")
+    assert (500, "internal", False) == (status, problem["code"], "inner detail" in json.dumps(problem))
+    logged = [record for record in caplog.records if record.name == "spendgate.http"]
+    assert ["inner detail"] == [str(record.exc_info[1]) for record in logged if record.exc_info]
+
+
+async def test_a_pushed_rule_set_is_in_force_at_once(edge: Edge) -> None:
+    """The next decision follows it, and reading it gives its revision as ETag."""
+    pushed = {"revision": 8, "rules": [{"kind": "user_override", "key": "alice", "limit_usd": 0, "action": "block"}]}
+    answer = await edge.call("PUT", "/v1/rules", json=pushed, headers=PUSH)
+    assert (200, {"revision": 8, "rules": 1, "changed": True}) == answer
+    assert "block" == (await edge.post("check", CHECK))[1]["decision"]
+    async with edge.session.get(f"{edge.url}/v1/rules") as response:
+        assert ('"8"', 8) == (response.headers["ETag"], (await response.json())["revision"])
+
+
+async def test_the_rules_that_are_read_can_be_pushed_again(edge: Edge) -> None:
+    """What comes out is what goes in, and changes nothing."""
+    _, document = await edge.call("GET", "/v1/rules")
+    answer = await edge.call("PUT", "/v1/rules", json=document, headers=PUSH)
+    assert (200, False) == (answer[0], answer[1]["changed"])
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/yaml", b"revision: 9\nrules: []\n"),
+        ("application/msgpack", msgpack.packb({"revision": 9, "rules": []})),
+        ("application/json", orjson.dumps({"revision": 9, "rules": []})),
+    ],
+)
+async def test_rules_are_pushed_in_three_formats(edge: Edge, content_type: str, body: bytes) -> None:
+    """JSON, MessagePack and the YAML of a rule file."""
+    headers = {**PUSH, "Content-Type": content_type, "Accept": "application/json"}
+    status, answer = await edge.call("PUT", "/v1/rules", data=body, headers=headers)
+    assert (200, 9) == (status, answer["revision"])
+
+
+async def test_a_wrong_rule_set_lists_every_fault(edge: Edge) -> None:
+    """Each with its path; the old one stays in force."""
+    pushed = {"revision": 8, "rules": [{"kind": "nobody", "key": "x", "limit_usd": 1}, {"kind": "tier_template"}]}
+    status, problem = await edge.call("PUT", "/v1/rules", json=pushed, headers=PUSH)
+    paths = [fault["path"] for fault in problem["faults"]]
+    assert (400, ["rules[0].kind", "rules[1].key", "rules[1].limit_usd"]) == (status, paths)
+    assert 7 == edge.rules.current.revision
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "code"),
+    [
+        ({"rules": []}, 400, "invalid_field"),
+        ({"revision": 6, "rules": []}, 409, "stale_revision"),
+        ({"revision": 7, "rules": []}, 409, "stale_revision"),
+    ],
+)
+async def test_a_push_must_state_a_newer_revision(edge: Edge, document: object, status: int, code: str) -> None:
+    """None, an older one, and the same one with other content are refused."""
+    found, problem = await edge.call("PUT", "/v1/rules", json=document, headers=PUSH)
+    assert (status, code) == (found, problem["code"])
+
+
+@pytest.mark.parametrize("header", [{}, {"Authorization": f"Bearer {PUSH_TOKEN}x"}, {"Authorization": PUSH_TOKEN}])
+async def test_a_push_needs_its_token(edge: Edge, header: dict[str, str]) -> None:
+    """A missing or wrong token is a 401 that names the scheme."""
+    async with edge.session.put(f"{edge.url}/v1/rules", json={}, headers=header) as response:
+        assert (401, "Bearer") == (response.status, response.headers["WWW-Authenticate"])
+
+
+async def test_without_a_token_nobody_may_push(tmp_path: Path) -> None:
+    """No token configured does not mean that none is needed."""
+    async with running_edge(tmp_path) as edge:
+        status, problem = await edge.call("PUT", "/v1/rules", json={"revision": 8, "rules": []}, headers=PUSH)
+    assert (403, "push_disabled") == (status, problem["code"])
+
+
+async def test_beside_a_rule_file_nobody_may_push(tmp_path: Path) -> None:
+    """The file would undo the push at its next change."""
+    async with running_edge(tmp_path, push_token=PUSH_TOKEN, rules="budgets.yaml") as edge:
+        status, problem = await edge.call("PUT", "/v1/rules", json={"revision": 8, "rules": []}, headers=PUSH)
+    assert (409, "rules_from_file") == (status, problem["code"])
+
+
+async def test_a_decision_token_guards_every_read_and_decision(tmp_path: Path) -> None:
+    """Without it 401, with it an answer."""
+    async with running_edge(tmp_path, decision_token=DECISION_TOKEN) as edge:
+        refused = [(await edge.post("check", CHECK))[0], (await edge.call("GET", "/v1/rules"))[0]]
+        served, _ = await edge.post("check", CHECK, headers={"Authorization": f"Bearer {DECISION_TOKEN}"})
+    assert ([401, 401], 200) == (refused, served)
+
+
+async def test_a_decision_token_pushes_no_rules(tmp_path: Path) -> None:
+    """Who may spend may not raise the limits."""
+    async with running_edge(tmp_path, decision_token=DECISION_TOKEN, push_token=PUSH_TOKEN) as edge:
+        header = {"Authorization": f"Bearer {DECISION_TOKEN}"}
+        status, _ = await edge.call("PUT", "/v1/rules", json={"revision": 8, "rules": []}, headers=header)
+    assert 401 == status
+
+
+async def test_a_unix_socket_serves_decisions(tmp_path: Path) -> None:
+    """The same application without a port."""
+    path = tmp_path / "s"
+    async with (
+        running_edge(tmp_path, unix_socket=path),
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(path))) as session,
+        session.post("http://localhost/v1/check", json=CHECK) as response,
+    ):
+        assert "allow" == (await response.json())["decision"]
+
+
+async def test_liveness_asks_nobody(edge: Edge) -> None:
+    """The event loop runs, whatever the store does."""
+    edge.ledger.failure = StoreUnavailable("gone")
+    assert (200, {"status": "ok"}) == await edge.admin("/livez")
+
+
+async def test_readiness_is_a_rule_set_in_force(edge: Edge) -> None:
+    """It never depends on the store."""
+    edge.ledger.failure = StoreUnavailable("gone")
+    assert (200, {"status": "ok", "rules_revision": 7}) == await edge.admin("/readyz")
+
+
+async def test_without_a_rule_set_nobody_is_ready(tmp_path: Path) -> None:
+    """Traffic waits for the first rules."""
+    async with running_edge(tmp_path, rule_set=EMPTY_RULE_SET) as edge:
+        assert 503 == (await edge.admin("/readyz"))[0]
+
+
+async def test_metrics_have_the_content_type_of_their_format(edge: Edge) -> None:
+    """Prometheus refuses what does not say its version, and a problem is counted under its code."""
+    await edge.call("GET", "/nowhere")
+    async with edge.session.get(f"{edge.admin_url}/metrics") as response:
+        text = await response.text()
+    assert response.headers["Content-Type"].startswith("text/plain; version=")
+    assert 'spendgate_problems_total{code="not_found"} 1.0' in text
+
+
+async def test_the_admin_listener_answers_problems_too(edge: Edge) -> None:
+    """An unknown path there is problem+json as well."""
+    async with edge.session.get(f"{edge.admin_url}/v1/check") as response:
+        assert (404, "application/problem+json") == (response.status, response.content_type)
