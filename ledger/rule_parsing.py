@@ -1,9 +1,7 @@
 """Rule sets from decoded YAML or JSON, and back. The shape is the same in a rule file, in a push and on disk."""
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from ledger.errors import InvalidInput, RuleSetInvalid
@@ -11,6 +9,20 @@ from ledger.moments import parse_moment
 from ledger.money import parse_usd, usd_text
 from ledger.names import parse_name
 from ledger.price_parsing import dump_prices, parse_prices
+from ledger.rule_fields import (
+    ALLOWANCE,
+    CHARGE,
+    parse_failure_policy,
+    parse_id,
+    parse_kind,
+    parse_note,
+    parse_override_key,
+    parse_revision,
+    parse_threshold,
+    parse_thresholds,
+    parse_timezone,
+    parse_unpriced_policy,
+)
 from ledger.rules import (
     ALLOW,
     DEFAULT_THRESHOLDS_PCT,
@@ -28,14 +40,10 @@ from ledger.rules import (
     Workspace,
     rule_id,
 )
-from ledger.sections import Faults, Section, section_at, shown
-from ledger.windows import Calendar, WeekStart, WindowType, is_timezone, rfc3339
+from ledger.sections import Faults, Section, section_at
+from ledger.windows import Calendar, WeekStart, WindowType, rfc3339
 
 MAX_RULES: Final = 1_000_000
-MAX_REVISION: Final = 2**53 - 1
-MAX_THRESHOLDS: Final = 20
-MAX_THRESHOLD_PCT: Final = 100
-MAX_NOTE_LENGTH: Final = 500
 
 DOCUMENT_FIELDS: Final = frozenset({"revision", "workspace", "rules", "prices"})
 WORKSPACE_FIELDS: Final = frozenset({"timezone", "week_start", "plan", "on_expiry", "mode"})
@@ -58,18 +66,13 @@ RULE_FIELDS: Final = frozenset(
         "note",
     }
 )
-ALLOWANCE: Final = "allow_up_to_usd"
-CHARGE: Final = "charge_usd"
 
-_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_KINDS: Final = {str(kind): kind for kind in RuleKind}
 _ACTIONS: Final = {str(action): action for action in Action}
 _STATUSES: Final = {str(status): status for status in RuleStatus}
 _WEEK_STARTS: Final = {str(day): day for day in WeekStart}
 _PLANS: Final = {str(plan): plan for plan in PlanName}
 _ON_EXPIRY: Final = {str(choice): choice for choice in OnExpiry}
 _MODES: Final = {str(mode): mode for mode in Mode}
-_POLICIES: Final = {"deny": DENY, "allow": ALLOW}
 _WINDOWS: Final = {str(kind): kind for kind in WindowType} | {
     "daily": WindowType.DAY,
     "weekly": WindowType.WEEK,
@@ -84,7 +87,7 @@ def parse_rule_set(document: object, *, revision: int) -> RuleSet:
     """
     faults = Faults()
     top = section_at(document, path="", faults=faults, known=DOCUMENT_FIELDS)
-    revision = top.parse("revision", _parse_revision, revision)
+    revision = top.parse("revision", parse_revision, revision)
     workspace = _parse_workspace(top.get("workspace"), faults)
     rules = _RuleReader(faults, workspace.calendar).read_all(top.get("rules"))
     prices = parse_prices(top.get("prices"), faults)
@@ -98,7 +101,7 @@ def document_revision(document: object) -> int | None:
     if value is None:
         return None
     try:
-        return _parse_revision(value, field="revision")
+        return parse_revision(value, field="revision")
     except InvalidInput as error:
         raise RuleSetInvalid([("revision", error.message.removeprefix("revision "))]) from None
 
@@ -163,12 +166,13 @@ class _RuleReader:
 
     def _read(self, index: int, value: object) -> Rule:
         section = section_at(value, path=f"rules[{index}]", faults=self.faults, known=RULE_FIELDS)
-        kind = section.require("kind", _parse_kind, RuleKind.TIER_TEMPLATE)
-        key = section.require("key", parse_name, "", refuse_any_tier=kind is RuleKind.USER_OVERRIDE)
+        kind = section.require("kind", parse_kind, RuleKind.TIER_TEMPLATE)
+        key = section.require("key", parse_override_key if kind is RuleKind.USER_OVERRIDE else parse_name, "")
         window = section.choose("window", _WINDOWS, WindowType.MONTH)
         action = section.choose("action", _ACTIONS, Action.WARN)
+        policy = default_policy(action)
         rule = Rule(
-            id=section.parse("id", _parse_id, "") or rule_id(kind, key, window),
+            id=section.parse("id", parse_id, "") or rule_id(kind, key, window),
             kind=kind,
             key=key,
             limit_nanos=_read_limit(section),
@@ -177,10 +181,10 @@ class _RuleReader:
             thresholds_pct=_read_thresholds(section),
             status=section.choose("status", _STATUSES, RuleStatus.ACTIVE),
             calendar=self._read_calendar(section),
-            on_store_failure=section.parse("on_store_failure", _parse_failure_policy, default_policy(action)),
-            on_unpriced=section.parse("on_unpriced", _parse_unpriced_policy, default_policy(action)),
+            on_store_failure=section.parse("on_store_failure", parse_failure_policy, policy),
+            on_unpriced=section.parse("on_unpriced", parse_unpriced_policy, policy),
             expires_at_ms=section.parse("expires_at", parse_moment, None),
-            note=section.parse("note", _parse_note, ""),
+            note=section.parse("note", parse_note, ""),
         )
         if key:
             self._refuse_duplicate(index, rule, section)
@@ -216,40 +220,8 @@ def _parse_workspace(value: object, faults: Faults) -> Workspace:
 
 def read_calendar(section: Section, default: Calendar) -> Calendar:
     """Return the calendar of a section's `timezone` and `week_start`, each with the default's value if missing."""
-    timezone = section.parse("timezone", _parse_timezone, default.timezone)
+    timezone = section.parse("timezone", parse_timezone, default.timezone)
     return Calendar(timezone, section.choose("week_start", _WEEK_STARTS, default.week_start))
-
-
-def _parse_kind(value: object, *, field: str) -> RuleKind:
-    if isinstance(value, str) and value in _KINDS:
-        return _KINDS[value]
-    raise InvalidInput(f"{field} must be one of {', '.join(_KINDS)}, not {shown(value)}", field=field)
-
-
-def _parse_revision(value: object, *, field: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MAX_REVISION:
-        raise InvalidInput(f"{field} must be a whole number from 1 to 2^53 - 1, not {shown(value)}", field=field)
-    return value
-
-
-def _parse_id(value: object, *, field: str) -> str:
-    if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise InvalidInput(f"{field} must have 1-64 of the characters A-Z a-z 0-9 _ -", field=field)
-    return value
-
-
-def _parse_timezone(value: object, *, field: str) -> str:
-    if not isinstance(value, str) or not is_timezone(value):
-        raise InvalidInput(f"{field} must be an IANA time zone such as Europe/Berlin, not {shown(value)}", field=field)
-    return value
-
-
-def _parse_note(value: object, *, field: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_NOTE_LENGTH:
-        raise InvalidInput(f"{field} must be text of at most {MAX_NOTE_LENGTH} characters", field=field)
-    if not value.isprintable() and not value.replace("\n", " ").isprintable():
-        raise InvalidInput(f"{field} has characters that cannot be printed", field=field)
-    return value
 
 
 def _read_limit(section: Section) -> int | None:
@@ -260,38 +232,10 @@ def _read_limit(section: Section) -> int | None:
 
 def _read_thresholds(section: Section) -> tuple[int, ...]:
     if section.get("alert_threshold_pct") is None:
-        return section.parse("alert_thresholds_pct", _parse_thresholds, DEFAULT_THRESHOLDS_PCT)
+        return section.parse("alert_thresholds_pct", parse_thresholds, DEFAULT_THRESHOLDS_PCT)
     if section.get("alert_thresholds_pct") is not None:
         section.fault("alert_threshold_pct", "is given beside alert_thresholds_pct; keep one of them")
-    return section.parse("alert_threshold_pct", _parse_threshold, DEFAULT_THRESHOLDS_PCT)
-
-
-def _parse_threshold(value: object, *, field: str) -> tuple[int, ...]:
-    return _parse_thresholds([value], field=field)
-
-
-def _parse_thresholds(value: object, *, field: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or len(value) > MAX_THRESHOLDS:
-        raise InvalidInput(f"{field} must be a list of at most {MAX_THRESHOLDS} percentages", field=field)
-    for threshold in value:
-        if isinstance(threshold, bool) or not isinstance(threshold, int) or not 0 < threshold <= MAX_THRESHOLD_PCT:
-            raise InvalidInput(f"{field} must be whole percentages from 1 to 100, not {shown(threshold)}", field=field)
-    if len(set(value)) != len(value):
-        raise InvalidInput(f"{field} has the same percentage twice", field=field)
-    return tuple(sorted(value))
-
-
-def _parse_policy(value: object, *, field: str, amount_field: str) -> Policy:
-    if isinstance(value, str) and value in _POLICIES:
-        return _POLICIES[value]
-    if not isinstance(value, Mapping) or list(value) != [amount_field]:
-        shape = f'deny, allow or {{"{amount_field}": amount}}'
-        raise InvalidInput(f"{field} must be {shape}, not {shown(value)}", field=field)
-    return Policy(PolicyKind.AMOUNT, parse_usd(value[amount_field], field=f"{field}.{amount_field}"))
-
-
-_parse_failure_policy: Callable[..., Policy] = partial(_parse_policy, amount_field=ALLOWANCE)
-_parse_unpriced_policy: Callable[..., Policy] = partial(_parse_policy, amount_field=CHARGE)
+    return section.parse("alert_threshold_pct", parse_threshold, DEFAULT_THRESHOLDS_PCT)
 
 
 def dump_rule(rule: Rule, workspace_calendar: Calendar) -> dict[str, object]:

@@ -59,22 +59,22 @@ class Section:
         """Keep a fault of the field `name`; an empty name means the section itself."""
         self._faults.add(_join(self._path, name), message)
 
-    def parse(self, name: str, parse: Callable[..., T], default: T, **options: object) -> T:
+    def parse(self, name: str, parse: Callable[..., T], default: T) -> T:
         """Return what `parse` makes of the field; its `InvalidInput` becomes a fault."""
         value = self._fields.get(name)
         if value is None:
             return default
         try:
-            return parse(value, field=name, **options)
+            return parse(value, field=name)
         except InvalidInput as error:
             self.fault(error.field or name, error.message.removeprefix(f"{error.field} "))
             return default
 
-    def require(self, name: str, parse: Callable[..., T], default: T, **options: object) -> T:
+    def require(self, name: str, parse: Callable[..., T], default: T) -> T:
         """Return what `parse` makes of a field that must be there."""
         if self._fields.get(name) is None:
             self.fault(name, "is required")
-        return self.parse(name, parse, default, **options)
+        return self.parse(name, parse, default)
 
     def choose(self, name: str, choices: Mapping[str, T], default: T) -> T:
         """Return the value that `choices` gives for the field's text."""
