@@ -3,15 +3,8 @@
 from typing import Any, Final
 
 from ledger.price_parsing import MAX_PRICES
-from ledger.rule_parsing import (
-    ALLOWANCE,
-    CHARGE,
-    MAX_NOTE_LENGTH,
-    MAX_REVISION,
-    MAX_RULES,
-    MAX_THRESHOLD_PCT,
-    MAX_THRESHOLDS,
-)
+from ledger.rule_fields import ALLOWANCE, CHARGE, MAX_NOTE_LENGTH, MAX_REVISION, MAX_THRESHOLD_PCT, MAX_THRESHOLDS
+from ledger.rule_parsing import MAX_RULES
 from ledger.rules import Action, Mode, OnExpiry, PlanName, PolicyKind, RuleKind, RuleStatus
 from ledger.windows import WeekStart, WindowType
 from sidecar.api.openapi_schemas import (
