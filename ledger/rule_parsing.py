@@ -12,6 +12,10 @@ from ledger.price_parsing import dump_prices, parse_prices
 from ledger.rule_fields import (
     ALLOWANCE,
     CHARGE,
+    MAX_NOTE_LENGTH,
+    MAX_REVISION,
+    MAX_THRESHOLD_PCT,
+    MAX_THRESHOLDS,
     parse_failure_policy,
     parse_id,
     parse_kind,
@@ -42,6 +46,23 @@ from ledger.rules import (
 )
 from ledger.sections import Faults, Section, section_at
 from ledger.windows import Calendar, WeekStart, WindowType, rfc3339
+
+__all__ = [
+    "ALLOWANCE",
+    "CHARGE",
+    "MAX_NOTE_LENGTH",
+    "MAX_REVISION",
+    "MAX_RULES",
+    "MAX_THRESHOLDS",
+    "MAX_THRESHOLD_PCT",
+    "default_policy",
+    "document_revision",
+    "dump_rule",
+    "dump_rule_set",
+    "dump_rules",
+    "dump_settings",
+    "parse_rule_set",
+]
 
 MAX_RULES: Final = 1_000_000
 
