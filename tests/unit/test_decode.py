@@ -230,6 +230,8 @@ def test_meta_is_kept_as_compact_json() -> None:
         {"a": {"b": 1}},
         {"a": [1]},
         {"a": b"raw"},
+        {"a": float("nan")},
+        {"a": float("inf")},
         {str(number): number for number in range(17)},
         {"a": "x" * MAX_META_BYTES},
     ],

@@ -1,0 +1,237 @@
+"""The OpenAPI document: valid, complete, and true of what the sidecar answers and refuses."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from jsonschema import Draft202012Validator, ValidationError
+from openapi_spec_validator import validate
+
+from ledger.decisions import Operation
+from ledger.errors import InvalidInput, StoreUnavailable
+from sidecar.api.decode import decode_batch, decode_request
+from sidecar.api.openapi import EXAMPLES, openapi_document
+from sidecar.app import make_admin_app, make_decision_app
+from sidecar.metrics import Metrics
+from sidecar.rule_cache import RuleCache
+from sidecar.settings import Settings
+from tests.support.edge import Edge, running_edge
+
+DOCUMENT = openapi_document()
+PUSH_TOKEN = "push-token-of-a-test"
+CHECK = {"user_id": "alice", "request_id": "c-1", "cost_usd": 1}
+RESERVE = {"user_id": "alice", "request_id": "r-1", "estimate_usd": 2}
+NAMED = {"user_id": "alice", "request_id": "r-1"}
+USAGE = {"model": "gpt-5", "input_tokens": 1, "output_tokens": 1}
+
+
+@pytest_asyncio.fixture(loop_scope="function")
+async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
+    """A running edge that accepts pushes."""
+    async with running_edge(tmp_path, push_token=PUSH_TOKEN) as running:
+        yield running
+
+
+def _check_schema(value: object, name: str) -> None:
+    """Raise `ValidationError` unless a value is as the document says of the schema `name`."""
+    schema = {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
+    Draft202012Validator(schema).validate(value)
+
+
+def _routes(app: web.Application) -> set[tuple[str, str]]:
+    return {
+        (route.method.lower(), route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+
+
+def _documented(*, is_admin: bool) -> set[tuple[str, str]]:
+    return {
+        (method, path)
+        for path, item in DOCUMENT["paths"].items()
+        for method in item.keys() - {"servers"}
+        if ("servers" in item) is is_admin
+    }
+
+
+def test_the_document_is_valid() -> None:
+    """OpenAPI's own rules hold."""
+    validate(DOCUMENT)
+
+
+def test_every_route_for_decisions_is_documented_and_the_other_way_round() -> None:
+    """No route without a description, no description without a route."""
+    settings = Settings.read({"SPENDGATE_REDIS_URL": "redis://127.0.0.1"}, {})
+    enforcer: Any = object()
+    app = make_decision_app(enforcer=enforcer, rules=RuleCache(), settings=settings, metrics=Metrics())
+    assert _routes(app) == _documented(is_admin=False)
+
+
+def test_every_route_for_operators_is_documented_and_the_other_way_round() -> None:
+    """The same of the admin listener."""
+    app = make_admin_app(rules=RuleCache(), metrics=Metrics(), queue_depth=lambda: 0)
+    assert _routes(app) == _documented(is_admin=True)
+
+
+@pytest.mark.parametrize("operation", list(EXAMPLES))
+def test_the_examples_are_what_they_show(operation: Operation) -> None:
+    """Each example is valid by its schema and read by the decoder."""
+    _check_schema(EXAMPLES[operation], f"{str(operation).capitalize()}Request")
+    assert operation == decode_request(operation, EXAMPLES[operation]).operation
+
+
+def test_every_reference_has_its_schema() -> None:
+    """No name points nowhere."""
+    referred: set[str] = set()
+
+    def walk(value: object) -> None:
+        if isinstance(value, dict):
+            if isinstance(value.get("$ref"), str):
+                referred.add(value["$ref"].rpartition("/")[2])
+            for entry in value.values():
+                walk(entry)
+        elif isinstance(value, list):
+            for entry in value:
+                walk(entry)
+
+    walk(DOCUMENT)
+    assert referred <= DOCUMENT["components"]["schemas"].keys()
+
+
+@pytest.mark.parametrize(
+    ("operation", "body"),
+    [
+        ("check", {"user_id": "alice", "cost_usd": "0.000000001", "tier": None, "usage": None, "meta": {"a": True}}),
+        ("check", {"user_id": "alice", "usage": {**USAGE, "provider": None, "cache_read_tokens": 3}}),
+        ("reserve", {**RESERVE, "ttl_s": 3600}),
+        ("settle", {**NAMED, "cost_usd": 0, "reserved_at": "2026-01-31T11:00:00.123Z"}),
+        ("release", NAMED),
+        ("extend", {**NAMED, "ttl_s": 1}),
+    ],
+)
+def test_schema_and_decoder_accept_the_same(operation: str, body: dict[str, Any]) -> None:
+    """What the document promises to be read is read, alone and in a batch."""
+    _check_schema(body, f"{operation.capitalize()}Request")
+    decode_request(Operation(operation), body)
+    batch = {"operations": [{"op": operation, **body}]}
+    _check_schema(batch, "BatchRequest")
+    assert not isinstance(decode_batch(batch)[0], InvalidInput)
+
+
+@pytest.mark.parametrize(
+    ("operation", "body"),
+    [
+        ("check", {"cost_usd": 1}),
+        ("check", {"user_id": "alice"}),
+        ("check", {"user_id": "", "cost_usd": 1}),
+        ("check", {"user_id": "a" * 257, "cost_usd": 1}),
+        ("check", {"user_id": "alice", "cost_usd": 1, "usage": USAGE}),
+        ("check", {"user_id": "alice", "cost_usd": -1}),
+        ("check", {"user_id": "alice", "cost_usd": True}),
+        ("check", {"user_id": "alice", "cost_usd": "ten"}),
+        ("check", {"user_id": "alice", "cost_usd": 8_000_001}),
+        ("check", {"user_id": "alice", "cost_usd": 1, "tier": "*"}),
+        ("check", {"user_id": "alice", "cost_usd": 1, "ttl_s": 60}),
+        ("check", {"user_id": "alice", "cost_usd": 1, "meta": {"a": None}}),
+        ("check", {"user_id": "alice", "usage": {"model": "gpt-5"}}),
+        ("check", {"user_id": "alice", "usage": {**USAGE, "input_tokens": -1}}),
+        ("reserve", {"user_id": "alice", "estimate_usd": 1}),
+        ("reserve", {**RESERVE, "ttl_s": 3601}),
+        ("settle", NAMED),
+        ("settle", {**NAMED, "cost_usd": 1, "meta": {}}),
+        ("release", {**NAMED, "cost_usd": 1}),
+    ],
+)
+def test_schema_and_decoder_refuse_the_same(operation: str, body: dict[str, Any]) -> None:
+    """What the document forbids is refused."""
+    with pytest.raises(ValidationError):
+        _check_schema(body, f"{operation.capitalize()}Request")
+    with pytest.raises(InvalidInput):
+        decode_request(Operation(operation), body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        CHECK,
+        {**CHECK, "cost_usd": 11},
+        {**CHECK, "user_id": "carol"},
+        {**CHECK, "user_id": "bob", "tier": "pro", "cost_usd": 60},
+    ],
+)
+async def test_a_decision_is_as_described(edge: Edge, body: dict[str, Any]) -> None:
+    """Allowed, blocked, without a rule, and a dry run with warnings."""
+    _check_schema((await edge.post("check", body))[1], "Decision")
+
+
+@pytest.mark.parametrize("estimate_usd", [2, 10, 11])
+async def test_a_reservation_is_as_described(edge: Edge, estimate_usd: float) -> None:
+    """Held, in the way of another one, and blocked."""
+    for request_id in ("r-1", "r-2"):
+        body = {**RESERVE, "request_id": request_id, "estimate_usd": estimate_usd}
+        _check_schema((await edge.post("reserve", body))[1], "Reservation")
+
+
+async def test_a_degraded_answer_is_as_described(edge: Edge) -> None:
+    """Without the store there are no budgets to show."""
+    edge.ledger.failure = StoreUnavailable("gone")
+    _check_schema((await edge.post("check", CHECK))[1], "Decision")
+    _check_schema((await edge.post("reserve", RESERVE))[1], "Reservation")
+
+
+@pytest.mark.parametrize("operation", ["settle", "release", "extend"])
+async def test_a_settlement_is_as_described(edge: Edge, operation: str) -> None:
+    """Whatever became of the hold."""
+    await edge.post("reserve", RESERVE)
+    body = {**NAMED, "cost_usd": 1} if operation == "settle" else NAMED
+    _check_schema((await edge.post(operation, body))[1], "Settlement")
+
+
+async def test_a_batch_is_as_described(edge: Edge) -> None:
+    """Answers of each kind, and a problem."""
+    entries = [{"op": "check", **CHECK}, {"op": "reserve", **RESERVE}, {"op": "extend", **NAMED}, {"op": "none"}]
+    _, answer = await edge.post("batch", {"operations": entries})
+    _check_schema(answer, "BatchAnswer")
+
+
+async def test_usage_and_explanation_are_as_described(edge: Edge) -> None:
+    """Of a user with an override, and of one without any rule."""
+    for user_id in ("alice", "carol"):
+        _check_schema((await edge.call("GET", f"/v1/usage/{user_id}?tier=pro"))[1], "UserUsage")
+        _check_schema((await edge.call("GET", f"/v1/explain?user_id={user_id}&tier=pro"))[1], "Explanation")
+
+
+async def test_rules_are_as_described(edge: Edge) -> None:
+    """Those in force, and the answer to a push of the same."""
+    _, document = await edge.call("GET", "/v1/rules")
+    _check_schema(document, "RuleSet")
+    headers = {"Authorization": f"Bearer {PUSH_TOKEN}"}
+    _check_schema((await edge.call("PUT", "/v1/rules", json=document, headers=headers))[1], "PushAnswer")
+
+
+async def test_health_is_as_described(edge: Edge) -> None:
+    """Liveness and readiness."""
+    for path in ("/livez", "/readyz"):
+        _check_schema((await edge.admin(path))[1], "Health")
+
+
+async def test_problems_are_as_described(edge: Edge) -> None:
+    """With a field, with faults, and with neither."""
+    headers = {"Authorization": f"Bearer {PUSH_TOKEN}"}
+    problems = [
+        await edge.post("check", {**CHECK, "cost_usd": -1}),
+        await edge.call("PUT", "/v1/rules", json={"rules": 7}, headers=headers),
+        await edge.call("GET", "/nowhere"),
+    ]
+    for status, problem in problems:
+        _check_schema(problem, "Problem")
+        assert status == problem["status"]
+
+
+async def test_the_document_is_served(edge: Edge) -> None:
+    """Operators read it from the admin listener."""
+    assert (200, DOCUMENT) == await edge.admin("/openapi.json")
