@@ -1,6 +1,7 @@
 """Reads all counters, totals, records and hold indexes of a workspace for the audit, by SCAN."""
 
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     import redis.asyncio as redis
 
 SCAN_COUNT: Final = 1000
+RECORD_SEPARATOR: Final = "\x1d"
+RECORD_FIELDS: Final = (
+    *("op", "sent", "state", "charged", "at", "answer", "context", "windows", "tiers"),
+    *("user", "request", "amount", "deadline"),
+)
+"""The first fields of a record, in the order of ``lua/include/records.lua``."""
 
 CounterKey = tuple[Window, str]
 TotalKey = tuple[Window, str]
@@ -77,6 +84,8 @@ async def _read_keys(client: "redis.Redis", keys: list[bytes], snapshot: Snapsho
     for key in wanted:
         if _kind(key) == "holds":
             pipeline.zrange(key, 0, -1)
+        elif _kind(key) == "request":
+            pipeline.get(key)
         else:
             pipeline.hgetall(key)
     for key, value in zip(wanted, await pipeline.execute(), strict=True):
@@ -112,21 +121,24 @@ def _read_total(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> No
     snapshot.totals[total_key] = snapshot.totals.get(total_key, 0) + int(value.get(b"spend", 0))
 
 
-def _read_record(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> None:
-    if value.get(b"op") == b"unattributed":
+def _read_record(snapshot: Snapshot, key: bytes, value: bytes) -> None:
+    record = dict(
+        zip_longest(RECORD_FIELDS, value.decode().split(RECORD_SEPARATOR)[: len(RECORD_FIELDS)], fillvalue="")
+    )
+    if record["op"] == "unattributed":
         return
     _, length, rest = _rest(key).split(":", 2)
-    state = value[b"state"].decode()
-    tiers = [row.split(FIELD) for row in value[b"tiers"].decode().split(ROW) if row]
+    state = record["state"]
+    tiers = [row.split(FIELD) for row in record["tiers"].split(ROW) if row]
     snapshot.records.append(
         KeptRecord(
             key=key,
             user_id=rest[int(length) + 1 :],
             request_id=rest[: int(length)],
             state=state,
-            held_nanos=int(value[b"amount"]) if state == "open" else 0,
-            charged_nanos=int(value[b"charged"]),
-            windows=tuple(parse_window_code(code) for code in value[b"windows"].decode().split(",")),
+            held_nanos=int(record["amount"]) if state == "open" else 0,
+            charged_nanos=int(record["charged"]),
+            windows=tuple(parse_window_code(code) for code in record["windows"].split(",")),
             tier_windows=tuple((parse_window_code(code), tier) for code, tier in tiers),
         )
     )

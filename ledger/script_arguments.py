@@ -1,6 +1,5 @@
 """Operations to the KEYS and ARGV of the programs in ``lua/``; the layouts stand at the top of each program."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger.keys import PartitionKeys
@@ -9,7 +8,7 @@ from ledger.plans import FIELD, Plan
 from ledger.rules import PolicyKind
 
 ROW = "\x1e"
-"""Separates rows of fields in one argument."""
+"""Separates rows of fields in one argument, and the fields of one operation."""
 
 MAX_KNOWN_PLANS = 4096
 
@@ -58,6 +57,10 @@ def _plan_arguments(plan: Plan) -> list[str]:
     ]
 
 
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
 class PlanShelf:
     """Encodes plans for one partition and remembers them; bounded, emptied when full."""
 
@@ -85,7 +88,7 @@ class Batch:
         self._plan_keys: list[str] = []
         self._plan_arguments: list[str] = []
         self._keys_of_operations: list[str] = []
-        self._arguments: list[str | int] = []
+        self._arguments: list[str] = []
         self._size = 0
 
     def _add_plan(self, plan: Plan | None) -> tuple[int, PlanArguments | None]:
@@ -99,15 +102,13 @@ class Batch:
             self._plan_arguments += encoded.arguments
         return number, encoded
 
-    def _add(
-        self, user_id: str, request_id: str, encoded: PlanArguments | None, arguments: Sequence[str | int]
-    ) -> None:
+    def _add(self, user_id: str, request_id: str, encoded: PlanArguments | None, text: str) -> None:
         self._size += 1
         self._keys_of_operations.append(self._keys.request(user_id, request_id))
         self._keys_of_operations.append(self._keys.holds(user_id))
         if encoded is not None:
             self._keys_of_operations += encoded.counter_keys(user_id)
-        self._arguments += arguments
+        self._arguments.append(text)
 
     def add_admission(self, admission: Admission) -> None:
         """Add a check or a reserve (``lua/admit.lua``)."""
@@ -117,21 +118,10 @@ class Batch:
             admission.user_id,
             admission.request_id,
             encoded,
-            (
-                admission.operation,
-                number,
-                admission.request_id,
-                admission.user_id,
-                admission.amount_nanos,
-                admission.sent,
-                admission.not_after_ms,
-                admission.ttl_ms,
-                admission.model,
-                admission.meta,
-                admission.refusal or "",
-                0 if budget is None else budget + 1,
-                1 if admission.unpriced else 0,
-            ),
+            f"{admission.operation}{ROW}{number}{ROW}{admission.request_id}{ROW}{admission.user_id}{ROW}"
+            f"{admission.amount_nanos}{ROW}{admission.sent}{ROW}{admission.not_after_ms}{ROW}{admission.ttl_ms}{ROW}"
+            f"{admission.model}{ROW}{admission.meta}{ROW}{admission.refusal or ''}{ROW}"
+            f"{0 if budget is None else budget + 1}{ROW}{1 if admission.unpriced else 0}",
         )
 
     def add_resolution(self, resolution: Resolution) -> None:
@@ -141,17 +131,9 @@ class Batch:
             resolution.user_id,
             resolution.request_id,
             encoded,
-            (
-                resolution.operation,
-                number,
-                resolution.request_id,
-                resolution.user_id,
-                "" if resolution.amount_nanos is None else resolution.amount_nanos,
-                resolution.sent,
-                resolution.ttl_ms,
-                "" if resolution.reserved_at_ms is None else resolution.reserved_at_ms,
-                resolution.model,
-            ),
+            f"{resolution.operation}{ROW}{number}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
+            f"{_text(resolution.amount_nanos)}{ROW}{resolution.sent}{ROW}{resolution.ttl_ms}{ROW}"
+            f"{_text(resolution.reserved_at_ms)}{ROW}{resolution.model}",
         )
 
     def keys(self, *shared: str) -> list[str]:

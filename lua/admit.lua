@@ -4,7 +4,7 @@
 --
 -- KEYS  events due, then for each plan: see include/plans.lua, then for each call: record holds, and its counters
 -- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events
---       number of plans, the plans (include/plans.lua), number of calls, then for each call:
+--       number of plans, the plans (include/plans.lua), number of calls, then each call in one text, joined by 0x1E:
 --       op (check | reserve) plan (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) model meta
 --       refusal (empty, or the reason to refuse it whatever the counters say) refusal_budget (index, 0: the fullest)
 --       unpriced (0|1: a usage without a price that proceeds all the same)
@@ -24,21 +24,25 @@ local prefix, max_events = next_argument(), next_argument()
 
 local plans = next_plans()
 
+local CALL = '^' .. string.rep('([^\30]*)\30', 12) .. '([^\30]*)$'
+
 local function next_call()
+  local op, plan, request, user, amount, sent, not_after, ttl, model, meta, refusal, refusal_budget, unpriced =
+    string.match(next_argument(), CALL)
   local call = {
-    op = next_argument(),
-    plan = plans[tonumber(next_argument())],
-    request = next_argument(),
-    user = next_argument(),
-    amount = tonumber(next_argument()),
-    sent = next_argument(),
-    not_after_ms = tonumber(next_argument()),
-    ttl_ms = tonumber(next_argument()),
-    model = next_argument(),
-    meta = next_argument(),
-    refusal = next_argument(),
-    refusal_budget = tonumber(next_argument()),
-    unpriced = next_argument() == '1',
+    op = op,
+    plan = plans[tonumber(plan)],
+    request = request,
+    user = user,
+    amount = tonumber(amount),
+    sent = sent,
+    not_after_ms = tonumber(not_after),
+    ttl_ms = tonumber(ttl),
+    model = model,
+    meta = meta,
+    refusal = refusal,
+    refusal_budget = tonumber(refusal_budget),
+    unpriced = unpriced == '1',
     record_key = next_key(),
     holds_key = next_key(),
   }

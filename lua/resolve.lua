@@ -4,7 +4,7 @@
 --
 -- KEYS  events due unattributed, then for each plan: see include/plans.lua, then for each operation: record holds, and
 --       the counters of its plan if it has one
--- ARGV  prefix max_events number of plans, the plans, number of operations, then for each operation:
+-- ARGV  prefix max_events number of plans, the plans, number of operations, then each in one text, joined by 0x1E:
 --       op plan (index; 0: none) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
 --       reserved_at (Unix ms; empty: not given) model
 -- Returns for each operation one of
@@ -21,17 +21,20 @@ local prefix, max_events = next_argument(), next_argument()
 
 local plans = next_plans()
 
+local OPERATION = '^' .. string.rep('([^\30]*)\30', 8) .. '([^\30]*)$'
+
 local function next_operation()
+  local op, plan, request, user, amount, sent, ttl, reserved_at, model = string.match(next_argument(), OPERATION)
   local operation = {
-    op = next_argument(),
-    plan = plans[tonumber(next_argument())],
-    request = next_argument(),
-    user = next_argument(),
-    amount = tonumber(next_argument()),
-    sent = next_argument(),
-    ttl_ms = tonumber(next_argument()),
-    reserved_at_ms = tonumber(next_argument()),
-    model = next_argument(),
+    op = op,
+    plan = plans[tonumber(plan)],
+    request = request,
+    user = user,
+    amount = tonumber(amount),
+    sent = sent,
+    ttl_ms = tonumber(ttl),
+    reserved_at_ms = tonumber(reserved_at),
+    model = model,
     record_key = next_key(),
     holds_key = next_key(),
   }
