@@ -1,6 +1,7 @@
 """Settings of a sidecar: read once from flags and the environment, all faults together, printed redacted at start."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from ledger.keys import WORKSPACE_PATTERN
 
 AUTO_PORT: Final = "auto"
 REDACTED: Final = "***"
+PASSWORD_IN_QUERY: Final = re.compile(r"([?&]password=)[^&#]*")
+SERVICE_LINK: Final = "tcp://"
 MIN_TOKEN_LENGTH: Final = 16
 
 
@@ -180,7 +183,7 @@ class Settings:
         faults: list[str] = []
         for setting in SETTINGS:
             flag = flags.get(setting.name)
-            text = flag if flag is not None else environment.get(setting.env, setting.default)
+            text = flag if flag is not None else _variable(environment, setting)
             try:
                 values[setting.name] = None if text is None else setting.parse(text)
             except ValueError as error:
@@ -203,7 +206,8 @@ class Settings:
 
 
 def redact_url(url: str) -> str:
-    """Return a URL without its password."""
+    """Return a URL without its password, which may stand before the host or, as redis-py reads it, in the query."""
+    url = PASSWORD_IN_QUERY.sub(rf"\1{REDACTED}", url)
     parts = urlsplit(url)
     if parts.password is None:
         return url
@@ -219,6 +223,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _variable(environment: Mapping[str, str], setting: Setting) -> str | None:
+    """Return what the environment says of a setting, else its default.
+
+    Kubernetes gives every pod SPENDGATE_PORT=tcp://... once its namespace has a Service named spendgate; that is a
+    link to the Service, not a port of ours.
+    """
+    text = environment.get(setting.env, setting.default)
+    if setting.parse is _port and text is not None and text.startswith(SERVICE_LINK):
+        return setting.default
+    return text
 
 
 def _merge_secret_files(values: dict[str, Any], faults: list[str]) -> None:
