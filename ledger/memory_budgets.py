@@ -60,20 +60,20 @@ class JudgedBudget:
         return first
 
     def cross_thresholds(self) -> bool:
-        """Fire the thresholds that the spend has reached; say whether any fired. A warning of the limit stays."""
-        mark = self._mark()
-        reached = [
-            threshold.pct
-            for threshold in self.thresholds
-            if threshold.pct > mark.fired_pct and self.counter.spend_nanos >= threshold.nanos
-        ]
-        if not reached:
+        """Fire the thresholds that the spend has reached; say whether any fired. A warning of the limit stays.
+
+        The first charge that reaches a threshold warns; later ones only tell of it.
+        """
+        reached = max((entry.pct for entry in self.thresholds if self.counter.spend_nanos >= entry.nanos), default=None)
+        if reached is None:
             return False
-        mark.fired_pct = max(reached)
+        mark = self._mark()
+        is_first = reached > mark.fired_pct
+        mark.fired_pct = max(mark.fired_pct, reached)
         if self.warning is None:
-            self.warning = Warning(WarningKind.THRESHOLD, mark.fired_pct, first=True)
-            self.outcome = Outcome.WARN if self.outcome is Outcome.ALLOW else self.outcome
-        return True
+            self.warning = Warning(WarningKind.THRESHOLD, reached, is_first)
+            self.outcome = Outcome.WARN if is_first and self.outcome is Outcome.ALLOW else self.outcome
+        return is_first
 
     def _mark(self) -> Mark:
         return self.counter.marks.setdefault(self.mark_name, Mark())

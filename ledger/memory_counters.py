@@ -67,7 +67,7 @@ class Counters:
         source = counters[entry.seed]
         if source.spend_nanos == 0 and source.calls == 0:
             return Counter()
-        return Counter(spend_nanos=source.spend_nanos, calls=source.calls, seeded=True)
+        return Counter(spend_nanos=source.spend_nanos + source.held_nanos, calls=source.calls, seeded=True)
 
     def count_call(
         self, plan: Plan, user_id: str, counters: Sequence[Counter], *, spend_nanos: int = 0, held_nanos: int = 0

@@ -1,6 +1,6 @@
 """The ledger in Redis: one method per program in ``lua/``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
@@ -27,6 +27,7 @@ def load_programs(*, replacements: dict[str, str] | None = None, shebang: bool =
 class RedisLedger:
     """`ledger.operations.Ledger` over Redis or Valkey. Atomic: each call is one script over one hash slot.
 
+    `connections` gives programs (`PROGRAMS`) a connection of their own; the rest goes through `client`.
     Errors of Redis become `StoreUnavailable` or `StoreFull`: whether the script ran is then unknown, and only a
     repeat with the same request ids is safe.
     """
@@ -39,8 +40,10 @@ class RedisLedger:
         partitions: int = 1,
         max_events: int = DEFAULT_MAX_EVENTS,
         programs: dict[str, Script] | None = None,
+        connections: Mapping[str, CommandRunner] | None = None,
     ) -> None:
         self._client = client
+        self._connections = connections or {}
         self._max_events = max_events
         self._programs = programs or load_programs()
         self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
@@ -103,7 +106,7 @@ class RedisLedger:
 
     async def _run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
         try:
-            return await self._programs[name].run(self._client, keys, arguments)
+            return await self._programs[name].run(self._connections.get(name, self._client), keys, arguments)
         except OutOfMemoryError as error:
             raise StoreFull("the store has reached maxmemory and refuses admissions") from error
         except ResponseError as error:

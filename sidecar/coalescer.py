@@ -1,20 +1,28 @@
 """Joins operations that arrive in one turn of the event loop into one script run, in order, without waiting for more.
 
-A lane runs one script at a time: while it runs, arriving operations queue and go together in the next. So a lane
-keeps order, and batches grow with the load and only then.
+A lane has at most two scripts under way, in order on one connection: while the store works on one, this process reads
+the answers of the other. What arrives meanwhile goes together in the next, so batches grow with the load and only then.
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from ledger.errors import StoreError, StoreOverloaded, StoreUnavailable
 
 Operation = TypeVar("Operation")
 Answer = TypeVar("Answer")
+
+
+IN_FLIGHT: Final = 2
+SPLIT_FROM: Final = 8
+"""A batch of this many is sent in two halves when nothing is under way, or both sides would take turns idling."""
+
+log = logging.getLogger("spendgate.lane")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +53,7 @@ class Lane(Generic[Operation, Answer]):
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Operation, asyncio.Future[Answer]]] = deque()
         self._arrivals: list[asyncio.Future[Answer]] = []
-        self._running: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     @property
     def depth(self) -> int:
@@ -68,8 +76,8 @@ class Lane(Generic[Operation, Answer]):
 
     async def drain(self) -> None:
         """Wait until everything that was queued is answered."""
-        while self._running is not None:
-            await asyncio.wait([self._running])
+        while self._running:
+            await asyncio.wait(self._running)
 
     def _close_turn(self) -> None:
         """End a turn of the loop: one deadline for all that arrived in it, and a run if none is under way."""
@@ -78,19 +86,28 @@ class Lane(Generic[Operation, Answer]):
         self._start()
 
     def _start(self) -> None:
-        if self._running is None and self._queue:
-            size = min(len(self._queue), self._limits.max_batch)
-            batch = [self._queue.popleft() for _ in range(size)]
-            self._running = self._loop.create_task(self._send(batch))
+        while self._queue and len(self._running) < IN_FLIGHT:
+            batch = [self._queue.popleft() for _ in range(self._next_size())]
+            task = self._loop.create_task(self._send(batch))
+            self._running.add(task)
+            task.add_done_callback(self._end)
+
+    def _next_size(self) -> int:
+        waiting = len(self._queue)
+        if waiting >= SPLIT_FROM and not self._running:
+            waiting = (waiting + 1) // 2
+        return min(waiting, self._limits.max_batch)
+
+    def _end(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        self._start()
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a batch failed", exc_info=task.exception())
 
     async def _send(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
         wanted = [entry for entry in batch if not entry[1].done()]
-        try:
-            if wanted:
-                await self._answer(wanted)
-        finally:
-            self._running = None
-            self._start()
+        if wanted:
+            await self._answer(wanted)
 
     async def _answer(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
         operations = [operation for operation, _ in batch]

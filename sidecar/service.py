@@ -13,6 +13,7 @@ import uvloop
 
 from ledger.connection import StoreTimeouts, connect
 from ledger.redis_ledger import RedisLedger
+from ledger.script_connection import ScriptConnection
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
@@ -60,6 +61,7 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
     """
     timeouts = StoreTimeouts(connect_ms=settings.connect_timeout_ms, command_ms=settings.command_timeout_ms)
     client = connect(settings.redis_url, timeouts)
+    connections = {name: ScriptConnection(client) for name in ("admit", "resolve")}
     metrics = Metrics(version=version("spendgate-server"))
     rules = await RuleCache.load(Path(settings.data_dir))
     rules.on_change(metrics.set_rules)
@@ -74,6 +76,7 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
             workspace=settings.workspace,
             partitions=settings.partitions,
             max_events=settings.stream_max_events,
+            connections=connections,
         )
         if not await greet_store(settings):
             log.warning("starting without the store: the rules' failure policies answer until it is there")
@@ -82,6 +85,8 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
             yield listeners
     finally:
         await background.stop()
+        for connection in connections.values():
+            await connection.aclose()
         await client.aclose()
 
 

@@ -42,7 +42,8 @@ local function was_counted(key)
 end
 
 -- A zone that was never counted for this user starts from the workspace's counter `source` of the same window type.
--- Its previous window's counter proves that it was counted before: then nothing of `source` belongs here. Repeated
+-- What is held there counts as spent here: those holds will be settled on the windows of their reserve only, and a
+-- limit in the new zone must not be passed by them. The previous window's counter proves that it was counted before: then nothing of `source` belongs here. Repeated
 -- until something is written, because `source` may change meanwhile.
 local function seed_counter(counter, source, previous_key)
   if counter.exists or counter.touched then
@@ -52,8 +53,8 @@ local function seed_counter(counter, source, previous_key)
     counter.fresh_zone = not was_counted(previous_key)
   end
   if counter.fresh_zone and (source.spend > 0 or source.calls > 0) then
-    counter.spend, counter.calls, counter.seeded = source.spend, source.calls, true
-    counter.delta = source.spend
+    counter.spend, counter.calls, counter.seeded = source.spend + source.held, source.calls, true
+    counter.delta = counter.spend
   end
 end
 

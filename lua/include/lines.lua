@@ -47,18 +47,16 @@ local function fullest(lines)
   return chosen
 end
 
--- Lets thresholds fire for the new spend. A warning about the limit is not replaced, but the marks are set.
--- Returns whether any fired.
+-- Lets thresholds fire for the new spend; the first charge that reaches one warns, later ones only tell of it.
+-- A warning about the limit is not replaced, but the marks are set. Returns whether any fired.
 local function warn_of_thresholds(lines)
   local fired = false
   for _, line in ipairs(lines) do
-    local pct = cross_thresholds(line.counter, line.rule)
-    if pct then
-      fired = true
-      if line.warning == '-' then
-        line.warning, line.pct, line.first = 'threshold', pct, 1
-        line.outcome = line.outcome == 'allow' and 'warn' or line.outcome
-      end
+    local pct, is_first = cross_thresholds(line.counter, line.rule)
+    fired = fired or is_first
+    if pct and line.warning == '-' then
+      line.warning, line.pct, line.first = 'threshold', pct, is_first and 1 or 0
+      line.outcome = is_first and line.outcome == 'allow' and 'warn' or line.outcome
     end
   end
   return fired

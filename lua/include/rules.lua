@@ -38,22 +38,24 @@ local function mark_of(counter, rule)
 end
 
 -- Fires every threshold that the counter's spend has reached and that did not fire yet in this window.
--- Returns the highest of them in percent, or nil.
+-- Returns the highest that is reached, in percent (nil: none), and whether it fired now.
 local function cross_thresholds(counter, rule)
   local lowest = rule.thresholds[1]
   if not lowest or counter.spend < lowest.nanos then
-    return nil
+    return nil, false
   end
-  local mark, highest = mark_of(counter, rule), nil
+  local highest
   for _, threshold in ipairs(rule.thresholds) do
-    if threshold.pct > mark.pct and counter.spend >= threshold.nanos then
+    if counter.spend >= threshold.nanos then
       highest = threshold.pct
     end
   end
-  if highest then
-    mark.pct, mark.changed = highest, true
+  local mark = mark_of(counter, rule)
+  if highest <= mark.pct then
+    return highest, false
   end
-  return highest
+  mark.pct, mark.changed = highest, true
+  return highest, true
 end
 
 -- Marks that the limit was passed. Returns whether this is the first time in this window.

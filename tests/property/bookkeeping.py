@@ -88,8 +88,8 @@ class Bookkeeping:
             numbers = self.numbers(entry.window, user_id)
             is_new = entry.seed is not None and (entry.window, user_id) not in self.starts
             if is_new and (entry.previous, user_id) not in self.starts and entry.seed is not None:
-                spend, _, calls = shown[entry.seed]
-                numbers = (spend, 0, calls)
+                spend, held, calls = shown[entry.seed]
+                numbers = (spend + held, 0, calls)
             shown.append(numbers)
         return shown
 
