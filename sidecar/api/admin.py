@@ -5,9 +5,17 @@ from collections.abc import Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from ledger.errors import LedgerError
 from sidecar.api.openapi import openapi_document
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
+
+
+class NotReady(LedgerError):
+    """No rule set is in force yet; push one, or name a rule file."""
+
+    code = "not_ready"
+    status = 503
 
 
 class AdminHandlers:
@@ -35,7 +43,7 @@ class AdminHandlers:
     async def ready(self, _request: web.Request) -> web.Response:
         """Answer 200 once a rule set is in force, 503 before."""
         if not self._rules.is_loaded:
-            return web.json_response({"status": "no rule set is in force yet"}, status=503)
+            raise NotReady("no rule set is in force yet")
         return web.json_response({"status": "ok", "rules_revision": self._rules.current.revision})
 
     async def metrics(self, _request: web.Request) -> web.Response:

@@ -129,7 +129,8 @@ def _admin_paths() -> dict[str, Any]:
     health = {JSON: {"schema": ref("Health")}}
     live = _plain("livez", "The event loop runs", health)
     ready = _plain("readyz", "A rule set is in force; never asks the store", health)
-    ready["responses"]["503"] = {"description": "No rule set is in force yet", "content": health}
+    problem = {PROBLEM_JSON: {"schema": ref("Problem")}}
+    ready["responses"]["503"] = {"description": "No rule set is in force yet", "content": problem}
     metrics = _plain("metrics", "Metrics in Prometheus' text format", {TEXT: {"schema": {"type": "string"}}})
     document = _plain("openapi", "This document", {JSON: {"schema": {"type": "object"}}})
     by_path = {"/livez": live, "/readyz": ready, "/metrics": metrics, "/openapi.json": document}

@@ -523,7 +523,8 @@ async def test_readiness_is_a_rule_set_in_force(edge: Edge) -> None:
 async def test_without_a_rule_set_nobody_is_ready(tmp_path: Path) -> None:
     """Traffic waits for the first rules."""
     async with running_edge(tmp_path, rule_set=EMPTY_RULE_SET) as edge:
-        assert 503 == (await edge.admin("/readyz"))[0]
+        status, problem = await edge.admin("/readyz")
+    assert (503, "not_ready") == (status, problem["code"])
 
 
 async def test_metrics_have_the_content_type_of_their_format(edge: Edge) -> None:

@@ -10,10 +10,13 @@ from aiohttp import web
 from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator import validate
 
+from ledger.connection import PartitionMismatch
 from ledger.decisions import Operation
-from ledger.errors import InvalidInput, StoreUnavailable
+from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
+from ledger.script_answers import CONFLICTS
 from sidecar.api.decode import decode_batch, decode_request
 from sidecar.api.openapi import EXAMPLES, openapi_document
+from sidecar.api.problems import HTTP_CODES
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
@@ -21,6 +24,7 @@ from sidecar.settings import Settings
 from tests.support.edge import Edge, running_edge
 
 DOCUMENT = openapi_document()
+HTTP_API = Path(__file__).parents[2] / "docs" / "http-api.md"
 PUSH_TOKEN = "push-token-of-a-test"
 CHECK = {"user_id": "alice", "request_id": "c-1", "cost_usd": 1}
 RESERVE = {"user_id": "alice", "request_id": "r-1", "estimate_usd": 2}
@@ -82,6 +86,18 @@ def test_the_examples_are_what_they_show(operation: Operation) -> None:
     """Each example is valid by its schema and read by the decoder."""
     _check_schema(EXAMPLES[operation], f"{str(operation).capitalize()}Request")
     assert operation == decode_request(operation, EXAMPLES[operation]).operation
+
+
+def _codes(error: type[LedgerError]) -> set[str]:
+    return {error.code}.union(*[_codes(kind) for kind in error.__subclasses__()])
+
+
+def test_every_path_and_every_code_is_documented() -> None:
+    """A caller finds each path and each problem it may meet in the document for people."""
+    text = HTTP_API.read_text()
+    startup_only = {PartitionMismatch.code}
+    words = {*DOCUMENT["paths"], *_codes(LedgerError), *CONFLICTS, *HTTP_CODES.values(), "invalid_body", "store_error"}
+    assert set() == {word for word in words - startup_only if f"`{word}`" not in text and f" {word}`" not in text}
 
 
 def test_every_reference_has_its_schema() -> None:
