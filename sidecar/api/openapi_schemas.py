@@ -14,12 +14,24 @@ from sidecar.api.decode import AMOUNT_FIELD, FIELDS, MAX_META_ENTRIES, MAX_OPERA
 
 Schema = dict[str, Any]
 
-USD_PATTERN: Final = r"^[0-9]{1,7}(\.[0-9]{1,9})?$"
+USD_PATTERN: Final = r"^([0-7]?[0-9]{1,6}(\.[0-9]{1,9})?|8000000(\.0{1,9})?)$"
 MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
 BOOLEAN: Final[Schema] = {"type": "boolean"}
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 NULL: Final[Schema] = {"type": "null"}
-USER_ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH}
+UNPRINTABLE: Final = (
+    r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
+    r"\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb"
+)
+"""What `str.isprintable` refuses among the assigned characters of Unicode's first plane, as part of a pattern."""
+PRINTABLE_PATTERN: Final = f"^[^{UNPRINTABLE}]+$"
+USER_ID: Final[Schema] = {
+    "description": "Printable characters, compared exactly.",
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_NAME_LENGTH,
+    "pattern": PRINTABLE_PATTERN,
+}
 TIER: Final[Schema] = {**USER_ID, "not": {"const": "*"}}
 
 
@@ -101,7 +113,7 @@ def _request(operation: Any) -> Schema:
 
 def _all_request_fields() -> dict[str, Schema]:
     return {
-        "request_id": {"type": "string", "minLength": 1, "maxLength": MAX_REQUEST_ID_LENGTH},
+        "request_id": {**USER_ID, "maxLength": MAX_REQUEST_ID_LENGTH},
         "user_id": USER_ID,
         "tier": TIER,
         "cost_usd": ref("UsdAmount"),
