@@ -142,31 +142,38 @@ local function reason_of(call, outcome, line)
   return line.held_only and 'held_capacity' or 'limit'
 end
 
--- Keeps the answer for replays, and what the ledger's audit needs; of a hold also what its end needs.
-local function keep(call, answer)
-  local record, is_check = load_record(call.record_key), call.op == 'check'
+-- Keeps the answer of a check for its replays. The first nine fields of a record, in their order.
+local function keep_check(call, answer)
+  local record, plan, amount = load_record(call.record_key), call.plan, digits(call.amount)
+  change_record(record, { 'op', 'check', 'sent', call.sent, 'state', 'charged', 'answer', answer })
+  record.fields.context = plan.context
+  record.text = table.concat(
+    { 'check', call.sent, 'charged', amount, digits(now_ms), answer, plan.context, plan.windows, plan.tiers },
+    '\29'
+  )
+end
+
+-- Keeps a hold: the answer, and what its end needs.
+local function keep_hold(call, answer)
+  local record, plan = load_record(call.record_key), call.plan
+  record.holds_key, record.due_key = call.holds_key, due_key
+  change_record(record, hold_fields(plan))
   change_record(record, {
-    'op', call.op,
+    'op', 'reserve',
     'sent', call.sent,
-    'state', is_check and 'charged' or 'open',
-    'charged', is_check and digits(call.amount) or '0',
+    'state', 'open',
+    'charged', '0',
     'at', digits(now_ms),
     'answer', answer,
-    'context', call.plan.context,
-    'windows', call.plan.windows,
-    'tiers', call.plan.tiers,
+    'context', plan.context,
+    'windows', plan.windows,
+    'tiers', plan.tiers,
+    'amount', digits(call.amount),
+    'deadline', digits(now_ms + call.ttl_ms),
+    'user', call.user,
+    'request', call.request,
+    'model', call.model,
   })
-  if not is_check then
-    record.holds_key, record.due_key = call.holds_key, due_key
-    change_record(record, hold_fields(call.plan))
-    change_record(record, {
-      'amount', digits(call.amount),
-      'deadline', digits(now_ms + call.ttl_ms),
-      'user', call.user,
-      'request', call.request,
-      'model', call.model,
-    })
-  end
 end
 
 -- Admits a call: charges or holds on all its counters and totals, warns, logs, keeps the answer.
@@ -184,7 +191,11 @@ local function proceed(call, list, lines)
     log_event('unpriced', call, call.amount, 'unpriced', lines, chosen)
   end
   local answer = answer_text(call, outcome, chosen, reason, lines)
-  keep(call, answer)
+  if is_check then
+    keep_check(call, answer)
+  else
+    keep_hold(call, answer)
+  end
   return { 'ok', answer }
 end
 
@@ -193,12 +204,14 @@ local function admit(call)
   if known then
     return known
   end
-  local fault = fault_of(call, load_counters(call.plan, call.counter_keys)) -- 2. validate and read
+  local list = load_counters(call.plan, call.counter_keys)
+  local fault = fault_of(call, list) -- 2. validate and read
   if fault then
     return fault
   end
-  resolve_due(call.holds_key) -- 3. resolve due holds
-  local list = load_counters(call.plan, call.counter_keys)
+  if resolve_due(call.holds_key) then -- 3. resolve due holds
+    list = load_counters(call.plan, call.counter_keys)
+  end
   local lines = plan_lines(call.plan, list)
   if call.refusal ~= '' then
     return refuse_unjudged(call, lines)

@@ -21,7 +21,6 @@ local function load_counter(key, code, calendar)
     calls = number_of(stored[3]),
     seeded = stored[4] == '1',
     delta = 0, -- the change of spend since it was last written
-    marks = {},
   }
   counters[key] = counter
   return counter
@@ -74,37 +73,39 @@ local function add(counter, spend, held, calls)
   counter.calls = math.max(0, counter.calls + calls)
 end
 
-local function write_counter(counter)
-  local fields = { 'calls', digits(counter.calls) }
-  if not counter.is_total then
-    fields[3], fields[4] = 'held', digits(counter.held)
+-- Writes what a counter has only now and then: its origin, and the marks that changed.
+local function write_rare_fields(counter)
+  if not counter.exists then
+    if counter.seeded then
+      redis.call('HSET', counter.key, 'seeded', '1')
+    end
+    if counter.calendar then
+      redis.call('HSET', counter.key, 'calendar', counter.calendar)
+    end
+    redis.call('PEXPIRE', counter.key, window_ttl_ms(counter.code))
   end
-  -- Beyond 2^53 a double is no longer exact, but HINCRBY is.
-  local beyond = counter.written_through or counter.spend > MAX_EXACT
-  if not beyond then
-    fields[#fields + 1] = 'spend'
-    fields[#fields + 1] = digits(counter.spend)
-  end
-  if counter.seeded and not counter.exists then
-    fields[#fields + 1] = 'seeded'
-    fields[#fields + 1] = '1'
-  end
-  if counter.calendar and not counter.exists then
-    fields[#fields + 1] = 'calendar'
-    fields[#fields + 1] = counter.calendar
-  end
-  for field, mark in pairs(counter.marks) do
+  for field, mark in pairs(counter.marks or {}) do
     if mark.changed then
-      fields[#fields + 1] = field
-      fields[#fields + 1] = digits(mark.pct + (mark.limit_seen and 1000 or 0))
+      redis.call('HSET', counter.key, field, digits(mark.pct + (mark.limit_seen and 1000 or 0)))
     end
   end
-  redis.call('HSET', counter.key, unpack(fields))
-  if beyond then
+end
+
+local function write_counter(counter)
+  if counter.written_through or counter.spend > MAX_EXACT then
+    -- Beyond 2^53 a double is no longer exact, but HINCRBY is.
     redis.call('HINCRBY', counter.key, 'spend', digits(counter.delta))
+    redis.call('HSET', counter.key, 'calls', digits(counter.calls), 'held', digits(counter.held))
+  elseif counter.is_total then
+    redis.call('HSET', counter.key, 'spend', digits(counter.spend), 'calls', digits(counter.calls))
+  else
+    redis.call(
+      'HSET', counter.key,
+      'spend', digits(counter.spend), 'held', digits(counter.held), 'calls', digits(counter.calls)
+    )
   end
-  if not counter.exists then
-    redis.call('PEXPIRE', counter.key, window_ttl_ms(counter.code))
+  if counter.marks or not counter.exists then
+    write_rare_fields(counter)
   end
 end
 

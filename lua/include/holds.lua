@@ -82,10 +82,10 @@ local function expire_hold(record, holds_key)
   end
 end
 
--- Resolves the holds of a user that are past their deadline, once a script and user.
+-- Resolves the holds of a user that are past their deadline, once a script and user. Returns whether there were any.
 local function resolve_due(holds_key)
   if due_resolved[holds_key] or due_left == 0 then
-    return
+    return false
   end
   due_resolved[holds_key] = true
   local due = redis.call('ZRANGEBYSCORE', holds_key, '-inf', digits(now_ms), 'LIMIT', 0, due_left)
@@ -98,6 +98,7 @@ local function resolve_due(holds_key)
       redis.call('ZREM', holds_key, key)
     end
   end
+  return #due > 0
 end
 
 -- Returns how long, in ms, until the first of the user's open holds is due; 0 if one is due already, -1 without any.

@@ -44,8 +44,11 @@ local function load_record(key)
   return record
 end
 
--- Returns the record as it is stored; trailing empty fields are left out.
+-- Returns the record as it is stored; trailing empty fields are left out. A check's is made where it is decided.
 local function record_text(record)
+  if record.text then
+    return record.text
+  end
   local values, last = {}, 0
   for position, name in ipairs(RECORD_FIELDS) do
     local value = record.fields[name] or ''

@@ -27,13 +27,16 @@ end
 -- Returns the mark of a rule in a counter: the highest threshold that fired, and whether the limit was warned of.
 -- Stored as pct, plus 1000 once the limit was.
 local function mark_of(counter, rule)
-  local mark = counter.marks[rule.mark]
-  if mark then
-    return mark
+  local marks = counter.marks
+  if not marks then
+    marks = {}
+    counter.marks = marks
+  elseif marks[rule.mark] then
+    return marks[rule.mark]
   end
   local stored = number_of(redis.call('HGET', counter.key, rule.mark))
-  mark = { pct = stored % 1000, limit_seen = stored >= 1000 }
-  counter.marks[rule.mark] = mark
+  local mark = { pct = stored % 1000, limit_seen = stored >= 1000 }
+  marks[rule.mark] = mark
   return mark
 end
 
