@@ -10,7 +10,8 @@ from typing import Final
 from ledger.errors import InvalidInput
 
 NANOS_PER_USD: Final = 1_000_000_000
-CAP_NANOS: Final = 8_000_000 * NANOS_PER_USD
+CAP_USD: Final = 8_000_000
+CAP_NANOS: Final = CAP_USD * NANOS_PER_USD
 MAX_DECIMALS: Final = 9
 MAX_TEXT_LENGTH: Final = 40
 
@@ -24,28 +25,17 @@ def parse_usd(value: object, *, field: str) -> int:
     A float counts with the decimals of its shortest form, as JSON shows it. Raises `InvalidInput` naming `field`
     for more than 9 decimals, negative or not finite values, booleans, other types, and values beyond the cap.
     """
+    if type(value) is float and 0.0 <= value <= CAP_USD:
+        # The product only proposes: below the cap no two amounts of whole nano-USD share a float, so the one whose
+        # correctly rounded quotient is this very float is the amount that was written.
+        nanos = round(value * NANOS_PER_USD)
+        if nanos / NANOS_PER_USD == value:
+            return nanos
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise InvalidInput(f"{field} must be a number or a decimal string", field=field)
     if isinstance(value, int):
         return _within_cap(value * NANOS_PER_USD, field)
-    text = value if isinstance(value, str) else repr(value)
-    if len(text) > MAX_TEXT_LENGTH or not text.isascii() or "_" in text or text != text.strip():
-        raise InvalidInput(f"{field} must be a decimal number", field=field)
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        raise InvalidInput(f"{field} must be a decimal number", field=field) from None
-    if not amount.is_finite():
-        raise InvalidInput(f"{field} must be finite", field=field)
-    if amount.adjusted() > MAX_TEXT_LENGTH:
-        raise _beyond_cap(field)
-    if amount and amount.adjusted() < -MAX_DECIMALS:
-        raise _too_many_decimals(field)
-    nanos = amount.scaleb(MAX_DECIMALS, context=_EXACT)
-    whole = int(nanos)
-    if nanos != whole:
-        raise _too_many_decimals(field)
-    return _within_cap(whole, field)
+    return _parse_decimal(value if isinstance(value, str) else repr(value), field)
 
 
 def usd_number(nanos: int) -> float | str:
@@ -65,6 +55,26 @@ def usd_text(nanos: int, *, decimals: int = 2) -> str:
     whole, fraction = divmod(abs(nanos), NANOS_PER_USD)
     digits = f"{fraction:09d}".rstrip("0").ljust(decimals, "0")
     return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
+
+
+def _parse_decimal(text: str, field: str) -> int:
+    if len(text) > MAX_TEXT_LENGTH or not text.isascii() or "_" in text or text != text.strip():
+        raise InvalidInput(f"{field} must be a decimal number", field=field)
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        raise InvalidInput(f"{field} must be a decimal number", field=field) from None
+    if not amount.is_finite():
+        raise InvalidInput(f"{field} must be finite", field=field)
+    if amount.adjusted() > MAX_TEXT_LENGTH:
+        raise _beyond_cap(field)
+    if amount and amount.adjusted() < -MAX_DECIMALS:
+        raise _too_many_decimals(field)
+    exact_nanos = amount.scaleb(MAX_DECIMALS, context=_EXACT)
+    whole = int(exact_nanos)
+    if exact_nanos != whole:
+        raise _too_many_decimals(field)
+    return _within_cap(whole, field)
 
 
 def _within_cap(nanos: int, field: str) -> int:

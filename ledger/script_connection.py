@@ -2,7 +2,8 @@
 
 redis-py connects, authenticates and reads; packing is hiredis' own, in C, because redis-py's asyncio client packs
 every argument in Python (11 microseconds a check against 2, see docs/decisions/0006). Replies come in the order of
-the commands; one reader takes them all, also those whose caller has gone, so none can reach the wrong caller.
+the commands, and one reader takes them all. A caller that gives up closes the connection, because a store that did
+not answer in time is to be asked anew; so no reply can reach the wrong caller.
 """
 
 import asyncio
@@ -20,7 +21,10 @@ Reply = asyncio.Future[Any]
 
 
 class ScriptConnection:
-    """A `CommandRunner` with the address and timeouts of a client; connects on first use and after a loss."""
+    """A `CommandRunner` with the address of a client; connects on first use and after a loss.
+
+    It has no timeout of its own but for connecting: the caller bounds the whole call, and cancels it.
+    """
 
     def __init__(self, client: "redis.Redis") -> None:
         self._make_connection: Any = client.connection_pool.make_connection
@@ -34,13 +38,18 @@ class ScriptConnection:
         reply: Reply = asyncio.get_running_loop().create_future()
         packed = hiredis.pack_command(words)
         async with self._sending:
-            await self._send(packed, reply)
-        return await reply
+            connection = await self._send(packed, reply)
+        try:
+            return await reply
+        except asyncio.CancelledError as error:
+            await self._lose(connection, error)
+            raise
 
-    async def _send(self, packed: bytes, reply: Reply) -> None:
+    async def _send(self, packed: bytes, reply: Reply) -> Any:
         if self._connection is None:
             connection = self._make_connection()
             await connection.connect()
+            connection.socket_timeout = None
             self._connection = connection
         connection = self._connection
         self._pending.append(reply)
@@ -51,6 +60,7 @@ class ScriptConnection:
             raise
         if self._reader is None and self._connection is connection:
             self._reader = asyncio.create_task(self._read(connection))
+        return connection
 
     async def _read(self, connection: Any) -> None:
         """Read replies as long as any is owed."""
@@ -71,7 +81,7 @@ class ScriptConnection:
 
     async def _lose(self, connection: Any, error: BaseException) -> None:
         """Close a connection that can no longer be trusted; whatever was sent on it may have run."""
-        if connection is not self._connection:
+        if connection is None or connection is not self._connection:
             return
         self._connection = None
         pending, self._pending = self._pending, deque()

@@ -1,25 +1,20 @@
 """The OpenAPI 3.1 document of both listeners: paths here, schemas beside it."""
 
-from http import HTTPStatus
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ledger.decisions import Operation
 from sidecar.api.bodies import JSON, MSGPACK
+from sidecar.api.openapi_examples import ANSWERS, BATCH, REQUESTS, RULE_SET
+from sidecar.api.openapi_problems import ADMIT, ANY, BODY, HOLD, PUSH, READ, SETTLE, STORE, problem_responses
 from sidecar.api.openapi_rules import rule_schemas, view_schemas
 from sidecar.api.openapi_schemas import TIER, USER_ID, Schema, answer_schemas, ref, request_schemas
 
 API_VERSION: Final = "1"
-PROBLEM_JSON: Final = "application/problem+json"
 YAML: Final = "application/yaml"
 TEXT: Final = "text/plain"
 PUSH_SECURITY: Final[list[dict[str, list[str]]]] = [{"pushToken": []}]
 DECISION_SECURITY: Final[list[dict[str, list[str]]]] = [{}, {"decisionToken": []}]
-
-READ_PROBLEMS: Final = (400, 401, 403, 406, 421, 500)
-BODY_PROBLEMS: Final = (*READ_PROBLEMS, 413, 415)
-ADMIT_PROBLEMS: Final = (*BODY_PROBLEMS, 422)
-HOLD_PROBLEMS: Final = (*BODY_PROBLEMS, 404, 409, 503)
-PUSH_PROBLEMS: Final = (*BODY_PROBLEMS, 409)
 
 SUMMARIES: Final = {
     Operation.CHECK: "Decide about a known amount, and charge it unless it is blocked",
@@ -27,17 +22,6 @@ SUMMARIES: Final = {
     Operation.SETTLE: "Replace a hold by the actual cost, or charge an unknown one by its `reserved_at`",
     Operation.RELEASE: "Give a hold back: the call never happened",
     Operation.EXTEND: "Move a hold's deadline to now plus `ttl_s`",
-}
-EXAMPLES: Final[dict[Operation, dict[str, Any]]] = {
-    Operation.CHECK: {"user_id": "user-42", "tier": "pro", "request_id": "call-1", "cost_usd": 0.0125},
-    Operation.RESERVE: {"user_id": "user-42", "tier": "pro", "request_id": "call-2", "estimate_usd": 0.5, "ttl_s": 60},
-    Operation.SETTLE: {
-        "user_id": "user-42",
-        "request_id": "call-2",
-        "usage": {"provider": "openai", "model": "gpt-5", "input_tokens": 1200, "output_tokens": 350},
-    },
-    Operation.RELEASE: {"user_id": "user-42", "request_id": "call-2"},
-    Operation.EXTEND: {"user_id": "user-42", "request_id": "call-2", "ttl_s": 120},
 }
 
 
@@ -66,30 +50,28 @@ def _bearer(what: str) -> Schema:
 def _decision_paths() -> dict[str, Any]:
     admissions = {Operation.CHECK: "Decision", Operation.RESERVE: "Reservation"}
     settlements = (Operation.SETTLE, Operation.RELEASE, Operation.EXTEND)
-    paths = {f"/v1/{name}": _operation(name, answer, ADMIT_PROBLEMS) for name, answer in admissions.items()}
+    paths = {f"/v1/{name}": _operation(name, answer, ADMIT) for name, answer in admissions.items()}
     for name in settlements:
-        extra = (410,) if name is Operation.SETTLE else ()
-        paths[f"/v1/{name}"] = _operation(name, "Settlement", (*HOLD_PROBLEMS, *extra))
-    batch = [{"op": str(name), **EXAMPLES[name]} for name in (Operation.CHECK, Operation.RESERVE)]
+        paths[f"/v1/{name}"] = _operation(name, "Settlement", SETTLE if name is Operation.SETTLE else HOLD)
     paths["/v1/batch"] = {
         "post": {
             "operationId": "batch",
             "summary": "Answer up to 256 operations in order, each on its own",
             "security": DECISION_SECURITY,
-            "requestBody": _body("BatchRequest", {"operations": batch}),
-            "responses": _responses("BatchAnswer", BODY_PROBLEMS),
+            "requestBody": _body("BatchRequest", BATCH),
+            "responses": _responses("BatchAnswer", BODY),
         }
     }
     return paths
 
 
-def _operation(name: Operation, answer: str, problems: tuple[int, ...]) -> dict[str, Any]:
+def _operation(name: Operation, answer: str, problems: Iterable[str]) -> dict[str, Any]:
     return {
         "post": {
             "operationId": str(name),
             "summary": SUMMARIES[name],
             "security": DECISION_SECURITY,
-            "requestBody": _body(f"{str(name).capitalize()}Request", EXAMPLES[name]),
+            "requestBody": _body(f"{str(name).capitalize()}Request", REQUESTS[name]),
             "responses": _responses(answer, problems),
         }
     }
@@ -99,7 +81,7 @@ def _user_paths() -> dict[str, Any]:
     in_path = {"name": "user_id", "in": "path", "required": True, "schema": USER_ID}
     in_query = {"name": "user_id", "in": "query", "required": True, "schema": USER_ID}
     tier = {"name": "tier", "in": "query", "required": False, "schema": TIER}
-    usage = _read("usage", "What a user spent, holds and has left", "UserUsage", (*READ_PROBLEMS, 503))
+    usage = _read("usage", "What a user spent, holds and has left", "UserUsage", (*READ, *STORE))
     explain = _read("explain", "Which rules apply to a user now, which were skipped, and why", "Explanation")
     return {
         "/v1/usage/{user_id}": {"get": {**usage, "parameters": [in_path, tier]}},
@@ -108,10 +90,9 @@ def _user_paths() -> dict[str, Any]:
 
 
 def _rule_paths() -> dict[str, Any]:
-    rule = {"kind": "tier_template", "key": "free", "limit_usd": 5, "window": "month", "action": "block"}
-    body = _body("RuleSet", {"revision": 42, "workspace": {"timezone": "UTC"}, "rules": [rule]})
-    body["content"][YAML] = {"schema": ref("RuleSet")}
-    get = _read("getRules", "The rule set in force", "RuleSet", (401, 403, 421, 500))
+    body = _body("PushedRuleSet", RULE_SET)
+    body["content"][YAML] = {"schema": ref("PushedRuleSet")}
+    get = _read("getRules", "The rule set in force", "RuleSet", ANY)
     get["responses"]["200"]["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "The revision."}}
     get["responses"]["200"]["content"].pop(MSGPACK)
     put = {
@@ -119,7 +100,7 @@ def _rule_paths() -> dict[str, Any]:
         "summary": "Put a whole rule set with a newer revision in force; refused as a whole, every fault listed",
         "security": PUSH_SECURITY,
         "requestBody": body,
-        "responses": _responses("PushAnswer", PUSH_PROBLEMS),
+        "responses": _responses("PushAnswer", PUSH),
     }
     return {"/v1/rules": {"get": get, "put": put}}
 
@@ -129,15 +110,14 @@ def _admin_paths() -> dict[str, Any]:
     health = {JSON: {"schema": ref("Health")}}
     live = _plain("livez", "The event loop runs", health)
     ready = _plain("readyz", "A rule set is in force; never asks the store", health)
-    problem = {PROBLEM_JSON: {"schema": ref("Problem")}}
-    ready["responses"]["503"] = {"description": "No rule set is in force yet", "content": problem}
+    ready["responses"] |= problem_responses(["not_ready"])
     metrics = _plain("metrics", "Metrics in Prometheus' text format", {TEXT: {"schema": {"type": "string"}}})
     document = _plain("openapi", "This document", {JSON: {"schema": {"type": "object"}}})
     by_path = {"/livez": live, "/readyz": ready, "/metrics": metrics, "/openapi.json": document}
     return {path: {"servers": servers, "get": operation} for path, operation in by_path.items()}
 
 
-def _read(name: str, summary: str, answer: str, problems: tuple[int, ...] = READ_PROBLEMS) -> dict[str, Any]:
+def _read(name: str, summary: str, answer: str, problems: Iterable[str] = READ) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": summary,
@@ -160,11 +140,8 @@ def _body(schema: str, example: object) -> dict[str, Any]:
     return {"required": True, "content": content}
 
 
-def _responses(answer: str, problems: tuple[int, ...]) -> dict[str, Any]:
-    """Return a 200 in both formats and the problems, by status."""
-    done = {"description": "Done", "content": {name: {"schema": ref(answer)} for name in (JSON, MSGPACK)}}
-    problem = {PROBLEM_JSON: {"schema": ref("Problem")}}
-    return {
-        "200": done,
-        **{str(status): {"description": HTTPStatus(status).phrase, "content": problem} for status in sorted(problems)},
-    }
+def _responses(answer: str, problems: Iterable[str]) -> dict[str, Any]:
+    """Return a 200 in both formats, and the problems with these codes by their status."""
+    example = {"example": ANSWERS[answer]} if answer in ANSWERS else {}
+    done = {JSON: {"schema": ref(answer), **example}, MSGPACK: {"schema": ref(answer)}}
+    return {"200": {"description": "Done", "content": done}, **problem_responses(problems)}

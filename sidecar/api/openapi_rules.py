@@ -28,21 +28,13 @@ WHY_SKIPPED: Final = ("disabled", "expired", "overridden", "tier_has_template")
 
 def rule_schemas() -> dict[str, Schema]:
     """Return the schemas of rule sets: in a file, in a push, and as answered."""
-    prices = list_of(ref("Price"), at_most=MAX_PRICES)
-    revision = {"type": "integer", "minimum": 0, "maximum": MAX_REVISION}
+    revision: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_REVISION}
     return {
         "Rule": _rule(),
         "Workspace": _workspace(),
         "Price": _price(),
-        "RuleSet": closed(
-            {
-                "revision": revision,
-                "workspace": nullable(ref("Workspace")),
-                "rules": list_of(ref("Rule"), at_most=MAX_RULES),
-                "prices": nullable(prices),
-            },
-            optional=["workspace", "prices"],
-        ),
+        "RuleSet": _rule_set(COUNT | {"description": "0 before any rule set was in force."}),
+        "PushedRuleSet": _rule_set(revision),
         "PushAnswer": closed({"revision": revision, "rules": COUNT, "changed": BOOLEAN}),
     }
 
@@ -54,6 +46,16 @@ def view_schemas() -> dict[str, Schema]:
         "Explanation": _explanation(),
         "Health": closed({"status": {"type": "string"}, "rules_revision": COUNT}, optional=["rules_revision"]),
     }
+
+
+def _rule_set(revision: Schema) -> Schema:
+    fields = {
+        "revision": revision,
+        "workspace": nullable(ref("Workspace")),
+        "rules": list_of(ref("Rule"), at_most=MAX_RULES),
+        "prices": nullable(list_of(ref("Price"), at_most=MAX_PRICES)),
+    }
+    return closed(fields, optional=["workspace", "prices"])
 
 
 def _rule() -> Schema:
