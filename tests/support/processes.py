@@ -1,27 +1,30 @@
 """Real sidecars as processes, for tests: started on free ports, found by what they log, stopped at the end."""
 
-import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Final
 
-import aiohttp
+ROOT: Final = Path(__file__).parents[2]
+START_DEADLINE_S: Final = 20.0
+STOP_DEADLINE_S: Final = 10.0
+POLL_S: Final = 0.02
+SERVING: Final = re.compile(r"serving decisions on (?P<url>\S+), metrics on (?P<admin>\S+)")
+LONGEST_TEST: Final = timedelta(minutes=3)
 
-START_DEADLINE_S = 20.0
-STOP_DEADLINE_S = 10.0
-SERVING = re.compile(r"serving decisions on (?P<url>\S+), metrics on (?P<admin>\S+)")
 
-
-@dataclass
+@dataclass(frozen=True, slots=True)
 class SidecarProcess:
-    """One running sidecar: its process and the URLs of its listeners."""
+    """One running sidecar: its process, the URLs of its listeners, and the file it logs to."""
 
     process: "subprocess.Popen[bytes]"
     url: str
@@ -35,101 +38,92 @@ class SidecarProcess:
         return self.process.wait(STOP_DEADLINE_S)
 
 
-def start_sidecar(directory: Path, redis_url: str, rules: Path, **settings: object) -> SidecarProcess:
-    """Start ``spendgate sidecar`` and wait until it serves; `settings` become SPENDGATE_... variables."""
+def steady_timezone() -> str:
+    """Return a time zone whose day does not end while a test runs."""
+    now = datetime.now(UTC)
+    return "UTC" if (now + LONGEST_TEST).date() == now.date() else "Asia/Tokyo"
+
+
+def write_rules(path: Path, *rules: Mapping[str, Any], **workspace: object) -> Path:
+    """Write a rule file as deployments do, beside and renamed over; the workspace's days do not end meanwhile."""
+    fresh = path.with_name("fresh")
+    fresh.write_text(json.dumps({"workspace": {"timezone": steady_timezone(), **workspace}, "rules": rules}))
+    fresh.replace(path)
+    return path
+
+
+def template(key: str, limit_usd: object, **terms: object) -> dict[str, object]:
+    """Return a tier's rule as it stands in a rule file: a monthly block if `terms` do not say otherwise."""
+    return {"kind": "tier_template", "key": key, "limit_usd": limit_usd, "window": "month", "action": "block"} | terms
+
+
+def launch(directory: Path, redis_url: str, rules: Path | None, **settings: object) -> "subprocess.Popen[bytes]":
+    """Start ``spendgate sidecar``; it logs to ``log`` in its directory. `settings` become SPENDGATE_... variables."""
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
         "PATH": os.environ["PATH"],
         "SPENDGATE_REDIS_URL": redis_url,
-        "SPENDGATE_RULES": str(rules),
         "SPENDGATE_DATA_DIR": str(directory / "data"),
         "SPENDGATE_PORT": "auto",
         "SPENDGATE_ADMIN_PORT": "auto",
+        **({"SPENDGATE_RULES": str(rules)} if rules is not None else {}),
         **{f"SPENDGATE_{name.upper()}": str(value) for name, value in settings.items()},
     }
-    log = directory / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "sidecar"], stdout=output, stderr=subprocess.STDOUT, env=environment
+    with (directory / "log").open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "sidecar"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            cwd=ROOT,
         )
+
+
+def wait_until_serving(process: "subprocess.Popen[bytes]", log: Path) -> SidecarProcess:
+    """Return the sidecar once its log tells where it serves; raises `RuntimeError` with the log if it does not."""
     deadline = time.monotonic() + START_DEADLINE_S
     while time.monotonic() < deadline and process.poll() is None:
         match = SERVING.search(log.read_text())
         if match:
             return SidecarProcess(process, match["url"], match["admin"], log)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.02)
-    process.kill()
-    process.wait()
+            process.wait(POLL_S)
     raise RuntimeError(f"the sidecar did not start: {log.read_text()}")
 
 
 @contextlib.contextmanager
 def running_sidecars(
-    count: int, directory: Path, redis_url: str, rules: Path, **settings: object
+    count: int, directory: Path, redis_url: str, rules: Path | None, **settings: object
 ) -> Iterator[list[SidecarProcess]]:
-    """Run several sidecars over one store."""
-    sidecars: list[SidecarProcess] = []
+    """Run several sidecars over one store, started side by side."""
+    processes: list[subprocess.Popen[bytes]] = []
+    directories = [directory / f"sidecar-{number}" for number in range(count)]
     try:
-        for number in range(count):
-            sidecars.append(start_sidecar(directory / str(number), redis_url, rules, **settings))  # noqa: PERF401
-        yield sidecars
+        processes += [launch(own, redis_url, rules, **settings) for own in directories]
+        yield [wait_until_serving(*pair) for pair in zip(processes, _logs(directories), strict=True)]
     finally:
-        for sidecar in sidecars:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                sidecar.stop()
-            sidecar.process.kill()
-            sidecar.process.wait()
+        _end(processes)
 
 
-class DroppingProxy:
-    """A TCP proxy in front of a Unix-socket store that can swallow replies, or cut them off."""
-
-    def __init__(self, target: str) -> None:
-        self._target = target.removeprefix("unix://")
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.drop_replies = False
-        self.dropped = 0
-        self.url = ""
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream_reader, upstream_writer = await asyncio.open_unix_connection(self._target)
-        forward = asyncio.create_task(self._pump(reader, upstream_writer, is_reply=False))
-        backward = asyncio.create_task(self._pump(upstream_reader, writer, is_reply=True))
-        self._tasks |= {forward, backward}
-        await asyncio.wait({forward, backward}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (forward, backward):
-            task.cancel()
-        for end in (writer, upstream_writer):
-            end.close()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_reply: bool) -> None:
-        while data := await reader.read(65536):
-            if is_reply and self.drop_replies:
-                self.dropped += 1
-                continue
-            writer.write(data)
-            await writer.drain()
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["DroppingProxy"]:
-        """Listen on a free loopback port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        host, port = self._server.sockets[0].getsockname()
-        self.url = f"redis://{host}:{port}"
-        try:
-            yield self
-        finally:
-            self._server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+@contextlib.contextmanager
+def running_sidecar(
+    directory: Path, redis_url: str, rules: Path | None, **settings: object
+) -> Iterator[SidecarProcess]:
+    """Run one sidecar."""
+    with running_sidecars(1, directory, redis_url, rules, **settings) as sidecars:
+        yield sidecars[0]
 
 
-async def post(session: aiohttp.ClientSession, url: str, body: dict[str, object]) -> dict[str, object]:
-    """POST JSON and return the answer, which must be a 200."""
-    async with session.post(url, json=body) as response:
-        answer = await response.json(content_type=None)
-        assert 200 == response.status, answer
-        return dict(answer)
+def _logs(directories: Sequence[Path]) -> list[Path]:
+    return [own / "log" for own in directories]
+
+
+def _end(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """Ask all to stop, then make sure that none is left."""
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_DEADLINE_S)
+        process.kill()
+        process.wait()
