@@ -19,9 +19,9 @@ from ledger.windows import Calendar, WeekStart, WindowType
 from tests.support.ledger_under_test import NOON_MS, Caller, LedgerUnderTest, nanos, refusal, rule, rules, template
 
 
-def threshold(pct: int) -> Warning:
-    """Return the first warning of a threshold."""
-    return Warning(WarningKind.THRESHOLD, pct, first=True)
+def threshold(pct: int, *, first: bool = True) -> Warning:
+    """Return the warning of a threshold."""
+    return Warning(WarningKind.THRESHOLD, pct, first)
 
 
 async def test_landing_exactly_on_the_limit_is_allowed(ledger: LedgerUnderTest) -> None:
@@ -181,20 +181,20 @@ async def test_warn_over_the_limit_warns_each_time_and_is_first_once(ledger: Led
 
 
 async def test_a_threshold_warns_once_a_window(ledger: LedgerUnderTest) -> None:
-    """The first charge that reaches it warns, the next is an allow."""
+    """The first charge that reaches it warns, the next is an allow that still tells of it."""
     caller = Caller(ledger, rules(rule(action=Action.WARN)))
     decisions = [await caller.check(8), await caller.check(1)]
     assert [(Outcome.WARN, Reason.THRESHOLD), (Outcome.ALLOW, Reason.UNDER_LIMIT)] == [
         (each.outcome, each.reason) for each in decisions
     ]
-    assert [threshold(80), None] == [decision.budgets[0].warning for decision in decisions]
+    assert [threshold(80), threshold(80, first=False)] == [decision.budgets[0].warning for decision in decisions]
 
 
 async def test_the_highest_of_several_thresholds_is_reported(ledger: LedgerUnderTest) -> None:
     """All thresholds crossed at once are used up by one warning."""
     caller = Caller(ledger, rules(rule(action=Action.WARN, thresholds_pct=(50, 80, 95))))
     warnings = [(await caller.check(usd)).budgets[0].warning for usd in (8.5, 0.5, 0.5)]
-    assert [threshold(80), None, threshold(95)] == warnings
+    assert [threshold(80), threshold(80, first=False), threshold(95)] == warnings
 
 
 async def test_a_threshold_fires_anew_in_the_next_window(ledger: LedgerUnderTest) -> None:
@@ -226,7 +226,7 @@ async def test_a_changed_action_rearms_nothing(ledger: LedgerUnderTest) -> None:
     caller = Caller(ledger, rules(rule(action=Action.WARN)))
     await caller.check(8)
     caller.rule_set = rules(rule(action=Action.BLOCK), revision=2)
-    assert None is (await caller.check(1)).budgets[0].warning
+    assert threshold(80, first=False) == (await caller.check(1)).budgets[0].warning
 
 
 async def test_a_reserve_crosses_no_threshold(ledger: LedgerUnderTest) -> None:
@@ -473,13 +473,15 @@ async def test_a_new_zone_starts_from_the_workspaces_counter(ledger: LedgerUnder
     assert Outcome.BLOCK is (await caller.check(2)).outcome
 
 
-async def test_holds_are_not_seeded(ledger: LedgerUnderTest) -> None:
-    """An open hold ends in the windows of its reserve only, so a new zone starts without it."""
+async def test_holds_are_seeded_as_spend(ledger: LedgerUnderTest) -> None:
+    """An open hold is settled in the windows of its reserve only; in a new zone it must not let a limit be passed."""
     caller = Caller(ledger, rules())
-    await caller.reserve(7)
+    await caller.reserve(7, request_id="h")
     caller.rule_set = _berlin(10)
-    decision = await caller.check(1)
-    assert (nanos(1), 0) == (decision.budgets[0].spend_nanos, decision.budgets[0].held_nanos)
+    budget = (await caller.check(1)).budgets[0]
+    assert (nanos(8), 0, True) == (budget.spend_nanos, budget.held_nanos, budget.seeded)
+    await caller.settle("h", 7)
+    assert Outcome.BLOCK is (await caller.check(9)).outcome
 
 
 async def test_a_zone_without_any_earlier_spend_is_not_seeded(ledger: LedgerUnderTest) -> None:
