@@ -72,7 +72,7 @@ def _operation(name: Operation, answer: str, problems: Iterable[str]) -> dict[st
             "summary": SUMMARIES[name],
             "security": DECISION_SECURITY,
             "requestBody": _body(f"{str(name).capitalize()}Request", REQUESTS[name]),
-            "responses": _responses(answer, problems),
+            "responses": _responses(answer, problems, name),
         }
     }
 
@@ -100,7 +100,7 @@ def _rule_paths() -> dict[str, Any]:
         "summary": "Put a whole rule set with a newer revision in force; refused as a whole, every fault listed",
         "security": PUSH_SECURITY,
         "requestBody": body,
-        "responses": _responses("PushAnswer", PUSH),
+        "responses": _responses("PushAnswer", PUSH, "putRules"),
     }
     return {"/v1/rules": {"get": get, "put": put}}
 
@@ -140,8 +140,8 @@ def _body(schema: str, example: object) -> dict[str, Any]:
     return {"required": True, "content": content}
 
 
-def _responses(answer: str, problems: Iterable[str]) -> dict[str, Any]:
-    """Return a 200 in both formats, and the problems with these codes by their status."""
-    example = {"example": ANSWERS[answer]} if answer in ANSWERS else {}
+def _responses(answer: str, problems: Iterable[str], operation: str = "") -> dict[str, Any]:
+    """Return a 200 in both formats, with the operation's example if there is one, and the problems by their status."""
+    example = {"example": ANSWERS[operation]} if operation in ANSWERS else {}
     done = {JSON: {"schema": ref(answer), **example}, MSGPACK: {"schema": ref(answer)}}
     return {"200": {"description": "Done", "content": done}, **problem_responses(problems)}

@@ -23,7 +23,6 @@ RULE_SET: Final[dict[str, Any]] = {
     "workspace": {"timezone": "UTC"},
     "rules": [{"kind": "tier_template", "key": "free", "limit_usd": 5, "window": "month", "action": "block"}],
 }
-PUSHED: Final[dict[str, Any]] = {"revision": 42, "rules": 1, "changed": True}
 
 _MONTH: Final = {
     "window": "month",
@@ -61,15 +60,15 @@ def _answer(request_id: str, budget: dict[str, Any], **fields: object) -> dict[s
 
 
 ANSWERS: Final[dict[str, dict[str, Any]]] = {
-    "Decision": _answer("call-1", _budget(0.0125, 0.0, 199.9875)),
-    "Reservation": _answer(
+    "check": _answer("call-1", _budget(0.0125, 0.0, 199.9875)),
+    "reserve": _answer(
         "call-2",
         _budget(0.0125, 0.5, 199.4875),
         reserved_at="2026-01-31T12:00:00.661Z",
         expires_at="2026-01-31T12:01:00.661Z",
         hold_state="open",
     ),
-    "Settlement": _answer(
+    "settle": _answer(
         "call-2",
         _budget(0.0175, 0.0, 199.9825),
         hold_state="settled",
@@ -81,7 +80,6 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
         reconstructed=False,
         unpriced=False,
     ),
-    "PushAnswer": PUSHED,
-    "RuleSet": RULE_SET,
+    "putRules": {"revision": 42, "rules": 1, "changed": True},
 }
-"""By the name of the answer's schema; release and extend answer a settlement's fields with their own states."""
+"""By operation."""

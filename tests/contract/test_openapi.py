@@ -12,10 +12,12 @@ from openapi_spec_validator import validate
 
 from ledger.connection import PartitionMismatch
 from ledger.decisions import Operation
-from ledger.errors import InvalidInput, LedgerError, StoreUnavailable
+from ledger.errors import HoldConflict, InvalidInput, LedgerError, StoreUnavailable
 from ledger.script_answers import CONFLICTS
 from sidecar.api.decode import decode_batch, decode_request
-from sidecar.api.openapi import EXAMPLES, openapi_document
+from sidecar.api.openapi import openapi_document
+from sidecar.api.openapi_examples import ANSWERS, REQUESTS
+from sidecar.api.openapi_problems import STATUSES
 from sidecar.api.problems import HTTP_CODES
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.metrics import Metrics
@@ -81,22 +83,49 @@ def test_every_route_for_operators_is_documented_and_the_other_way_round() -> No
     assert _routes(app) == _documented(is_admin=True)
 
 
-@pytest.mark.parametrize("operation", list(EXAMPLES))
+@pytest.mark.parametrize("operation", list(REQUESTS))
 def test_the_examples_are_what_they_show(operation: Operation) -> None:
     """Each example is valid by its schema and read by the decoder."""
-    _check_schema(EXAMPLES[operation], f"{str(operation).capitalize()}Request")
-    assert operation == decode_request(operation, EXAMPLES[operation]).operation
+    _check_schema(REQUESTS[operation], f"{str(operation).capitalize()}Request")
+    assert operation == decode_request(operation, REQUESTS[operation]).operation
 
 
-def _codes(error: type[LedgerError]) -> set[str]:
-    return {error.code}.union(*[_codes(kind) for kind in error.__subclasses__()])
+@pytest.mark.parametrize(
+    ("operation", "schema"),
+    [("check", "Decision"), ("reserve", "Reservation"), ("settle", "Settlement"), ("putRules", "PushAnswer")],
+)
+def test_the_examples_of_answers_have_the_shape_of_answers(operation: str, schema: str) -> None:
+    """Every field is there and of its type."""
+    _check_schema(ANSWERS[operation], schema)
+
+
+def _statuses(error: type[LedgerError]) -> dict[str, int]:
+    found = {error.code: error.status}
+    for kind in error.__subclasses__():
+        found |= _statuses(kind)
+    return found
+
+
+def test_every_code_has_the_status_of_its_error() -> None:
+    """Of the codes that an operation may answer; starting and conflicts by state have codes of their own."""
+    elsewhere = {PartitionMismatch.code, HoldConflict.code}
+    by_class = {code: status for code, status in _statuses(LedgerError).items() if code not in elsewhere}
+    by_name = {"invalid_body": 400, "body_too_large": 413, "store_error": 503, **dict.fromkeys(CONFLICTS, 409)}
+    assert {**by_class, **by_name} == STATUSES
 
 
 def test_every_path_and_every_code_is_documented() -> None:
     """A caller finds each path and each problem it may meet in the document for people."""
     text = HTTP_API.read_text()
     startup_only = {PartitionMismatch.code}
-    words = {*DOCUMENT["paths"], *_codes(LedgerError), *CONFLICTS, *HTTP_CODES.values(), "invalid_body", "store_error"}
+    words = {
+        *DOCUMENT["paths"],
+        *_statuses(LedgerError),
+        *CONFLICTS,
+        *HTTP_CODES.values(),
+        "invalid_body",
+        "store_error",
+    }
     assert set() == {word for word in words - startup_only if f"`{word}`" not in text and f" {word}`" not in text}
 
 
@@ -226,6 +255,7 @@ async def test_rules_are_as_described(edge: Edge) -> None:
     _, document = await edge.call("GET", "/v1/rules")
     _check_schema(document, "RuleSet")
     headers = {"Authorization": f"Bearer {PUSH_TOKEN}"}
+    _check_schema(document, "PushedRuleSet")
     _check_schema((await edge.call("PUT", "/v1/rules", json=document, headers=headers))[1], "PushAnswer")
 
 
