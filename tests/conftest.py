@@ -68,8 +68,8 @@ def valkey_url() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session", params=sorted(server_binaries()))
-def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each real server in turn; tests keep apart by workspace."""
-    with running_server(server_binaries()[request.param]) as url:
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis for the whole run, for tests that found one with `server_binaries`."""
+    with running_server(server_binaries()["redis"]) as url:
         yield url

@@ -6,9 +6,11 @@ import random
 from collections.abc import Awaitable, Callable
 
 import hypothesis
+import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 
+from tests.conftest import server_binaries
 from tests.property.comparison import assert_equal_play
 from tests.property.scenarios import Step, scenarios
 from tests.support.ledger_under_test import LedgerUnderTest, memory_under_test
@@ -45,10 +47,11 @@ def compare(runner: asyncio.Runner, make_actual: Callable[[], Awaitable[LedgerUn
     same()
 
 
-def test_the_scripts_equal_the_specification(valkey_url: str) -> None:
+@pytest.mark.parametrize("server", sorted(server_binaries()))
+def test_the_scripts_equal_the_specification(server: str, request: pytest.FixtureRequest) -> None:
     """Every result, event and counter is the same on a real server."""
     with asyncio.Runner() as runner:
-        client = redis.asyncio.Redis.from_url(valkey_url)
+        client = redis.asyncio.Redis.from_url(request.getfixturevalue(f"{server}_url"))
         try:
             compare(runner, lambda: redis_under_test(client))
         finally:

@@ -1,0 +1,1 @@
+"""Benchmarks: load generator, baselines, results with machine and method beside each number."""

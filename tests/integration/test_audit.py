@@ -1,0 +1,116 @@
+"""The audit finds what was tampered with, and nothing else."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+import redis.asyncio
+
+from ledger.audit import audit_store
+from ledger.decisions import Decision, Operation
+from ledger.keys import PartitionKeys
+from ledger.operations import Admission, Resolution, sent_text
+from ledger.plans import Plan, compile_plan
+from ledger.redis_ledger import RedisLedger
+from ledger.windows import Calendar
+from tests.support.ledger_under_test import nanos, rules, template
+
+
+@dataclass
+class Audited:
+    """A workspace on a real server with some spend, and its keys."""
+
+    client: "redis.asyncio.Redis"
+    url: str
+    workspace: str
+    plan: Plan
+
+    @property
+    def keys(self) -> PartitionKeys:
+        """The keys of its one partition."""
+        return PartitionKeys.of(self.workspace, 0)
+
+    async def differences(self) -> list[str]:
+        """Return what the audit finds."""
+        return [difference.what for difference in (await audit_store(self.url, self.workspace)).differences]
+
+
+@pytest.fixture
+async def audited(valkey_url: str) -> AsyncIterator[Audited]:
+    """Two users with checks, an open hold, a settled and a released one, in two zones."""
+    async with redis.asyncio.Redis.from_url(valkey_url) as client:
+        workspace = f"audit-{uuid.uuid4().hex[:12]}"
+        ledger = RedisLedger(client, workspace=workspace)
+        now_ms = await ledger.store_time_ms()
+        berlin = Calendar("Europe/Berlin")
+        plan = compile_plan(rules(template("pro", 100, calendar=berlin)), "alice", "pro", now_ms)
+        operations = [(user, op) for user in ("alice", "bob:1") for op in (Operation.CHECK, *[Operation.RESERVE] * 3)]
+        admissions = [
+            Admission(
+                operation=operation,
+                plan=plan,
+                request_id=f"r{number}",
+                user_id=user,
+                amount_nanos=nanos(1.5),
+                sent=sent_text(operation, "pro", "1.5", 600_000),
+                not_after_ms=now_ms + 60_000,
+                ttl_ms=600_000,
+            )
+            for number, (user, operation) in enumerate(operations)
+        ]
+        assert all(isinstance(answer, Decision) for answer in await ledger.admit(admissions))
+        await ledger.resolve(
+            [
+                Resolution(operation=Operation.SETTLE, user_id="alice", request_id="r1", amount_nanos=7, sent="7"),
+                Resolution(operation=Operation.RELEASE, user_id="alice", request_id="r2"),
+            ]
+        )
+        yield Audited(client, valkey_url, workspace, plan)
+
+
+async def test_a_ledger_that_nobody_touched_is_clean(audited: Audited) -> None:
+    """Checks, holds, settles and releases in two zones add up."""
+    report = await audit_store(audited.url, audited.workspace)
+    assert ([], 4, nanos(6), nanos(3) + 7) == (
+        report.differences,
+        report.open_holds,
+        report.held_nanos,
+        report.charged_nanos,
+    )
+
+
+@pytest.mark.parametrize("index", range(6))
+async def test_one_nano_too_much_in_any_counter_is_found(audited: Audited, index: int) -> None:
+    """Each of the user's six counters is compared with the records, or with its days."""
+    window = audited.plan.counters[index].window
+    await audited.client.hincrby(audited.keys.counter(window, "alice"), "spend", 1)
+    assert any(window.code in name or "its days" in name for name in await audited.differences())
+
+
+async def test_a_leaked_hold_is_found(audited: Audited) -> None:
+    """Held money without an open hold."""
+    window = audited.plan.counters[0].window
+    await audited.client.hincrby(audited.keys.counter(window, "alice"), "held", 5)
+    assert [f"user alice, {window.code}, held"] == await audited.differences()
+
+
+async def test_a_lost_record_is_found(audited: Audited) -> None:
+    """Spend that no record explains."""
+    await audited.client.delete(audited.keys.request("alice", "r0"))
+    assert any(name.startswith("user alice, day:") for name in await audited.differences())
+
+
+async def test_a_wrong_tier_total_is_found(audited: Audited) -> None:
+    """Totals follow from the same records."""
+    entry = audited.plan.tier_windows[0]
+    await audited.client.hincrby(audited.keys.tier(entry.window, entry.tier), "spend", -1)
+    assert [f"tier pro, {entry.window.code}, spend"] == await audited.differences()
+
+
+async def test_a_hold_that_would_never_expire_is_found(audited: Audited) -> None:
+    """An open hold must stand in its user's index."""
+    await audited.client.delete(audited.keys.holds("bob:1"))
+    names = await audited.differences()
+    assert 3 == len(names)
+    assert all("missing in the index" in name for name in names)

@@ -1,0 +1,122 @@
+"""The lane in front of a script: batches, order, bounds, deadlines."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from ledger.errors import StoreOverloaded, StoreUnavailable
+from sidecar.coalescer import Lane, LaneLimits
+
+
+class Store:
+    """A script that answers when it is told to, and remembers its batches."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.error: Exception | None = None
+
+    async def run(self, operations: Sequence[int]) -> list[str]:
+        """Answer each operation by its number."""
+        self.batches.append(list(operations))
+        await self.gate.wait()
+        if self.error is not None and (len(operations) > 1 or operations[0] == 0):
+            raise self.error
+        return [f"answer {operation}" for operation in operations]
+
+
+def make_lane(store: Store, **changes: float) -> "Lane[int, str]":
+    """Return a lane with small bounds."""
+    limits = {"max_batch": 4, "max_queue": 8, "command_timeout_s": 5.0, "deadline_s": 5.0, **changes}
+    return Lane(store.run, LaneLimits(**limits), lambda _size, _seconds: None)  # type: ignore[arg-type]
+
+
+async def test_operations_of_one_turn_go_together() -> None:
+    """What arrives before the loop turns is one script run."""
+    store = Store()
+    lane = make_lane(store)
+    answers = await asyncio.gather(*[lane.submit(number) for number in range(3)])
+    assert ["answer 0", "answer 1", "answer 2"] == answers
+    assert [[0, 1, 2]] == store.batches
+
+
+async def test_a_batch_is_bounded_and_keeps_order() -> None:
+    """More than a batch holds goes in several, in the order of arrival."""
+    store = Store()
+    lane = make_lane(store, max_queue=100)
+    await asyncio.gather(*[lane.submit(number) for number in range(10)])
+    assert list(range(10)) == [number for batch in store.batches for number in batch]
+    assert 4 == max(len(batch) for batch in store.batches)
+
+
+async def test_a_full_queue_refuses_at_once() -> None:
+    """Beyond the bound nothing is queued and the caller knows."""
+    store = Store()
+    lane = make_lane(store, max_queue=2)
+    waiting = [lane.submit(1), lane.submit(2)]
+    with pytest.raises(StoreOverloaded):
+        lane.submit(3)
+    assert ["answer 1", "answer 2"] == await asyncio.gather(*waiting)
+
+
+async def test_an_operation_fails_at_its_deadline_whatever_the_store_does() -> None:
+    """A store that never answers does not hold a caller beyond the deadline."""
+    store = Store()
+    store.gate.clear()
+    lane = make_lane(store, deadline_s=0.02)
+    with pytest.raises(StoreUnavailable):
+        await lane.submit(1)
+    store.gate.set()
+    await lane.drain()
+
+
+async def test_a_timed_out_batch_fails_those_that_wait_behind_it() -> None:
+    """They would wait for the same silent store."""
+    store = Store()
+    store.gate.clear()
+    lane = make_lane(store, command_timeout_s=0.02, max_batch=1, max_queue=10)
+    results = await asyncio.gather(*[lane.submit(number) for number in range(6)], return_exceptions=True)
+    assert {StoreUnavailable} == {type(result) for result in results}
+    assert 0 == lane.depth
+
+
+async def test_a_cancelled_caller_shifts_no_answer() -> None:
+    """The others still get their own answers."""
+    store = Store()
+    store.gate.clear()
+    lane = make_lane(store)
+    first, second, third = [lane.submit(number) for number in (1, 2, 3)]
+    await asyncio.sleep(0)
+    second.cancel()
+    store.gate.set()
+    assert ["answer 1", "answer 3"] == [await first, await third]
+
+
+async def test_one_refused_operation_does_not_fail_its_batch() -> None:
+    """A batch that the store refuses as a whole is repeated one by one."""
+    store = Store()
+    store.error = StoreUnavailable("WRONGTYPE", code="store_error")
+    lane = make_lane(store)
+    results = await asyncio.gather(*[lane.submit(number) for number in range(3)], return_exceptions=True)
+    assert [StoreUnavailable, str, str] == [type(result) for result in results]
+
+
+async def test_an_unreadable_answer_fails_its_callers() -> None:
+    """A bug in reading an answer must not leave anybody waiting."""
+    store = Store()
+    store.error = ValueError("what is this")
+    lane = make_lane(store)
+    results = await asyncio.gather(lane.submit(1), lane.submit(2), return_exceptions=True)
+    assert {StoreUnavailable} == {type(result) for result in results}
+
+
+async def test_draining_answers_everything() -> None:
+    """A stop waits for what was accepted."""
+    store = Store()
+    lane = make_lane(store, max_queue=100)
+    futures = [lane.submit(number) for number in range(20)]
+    await asyncio.sleep(0)
+    await lane.drain()
+    assert all(future.done() for future in futures)
