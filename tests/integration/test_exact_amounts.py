@@ -177,9 +177,8 @@ async def test_an_amount_beyond_the_cap_goes_out_as_a_string(gate: Gate) -> None
     """What no JSON number can say exactly is a decimal string; catches a float that lost its last digits."""
     user_id = f"user-{uuid4().hex}"
     await _settle_all(gate, user_id, ["7999999.999999999"] * 2)
-    async with open_session() as session:
-        async with session.get(f"{gate.url}/v1/usage/{user_id}") as response:
-            usage = await response.json()
+    async with open_session() as session, session.get(f"{gate.url}/v1/usage/{user_id}") as response:
+        usage = await response.json()
 
     assert ["15999999.999999998"] * 3 == [window["spend_usd"] for window in usage["windows"]]
 
