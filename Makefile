@@ -6,13 +6,14 @@ STAMP := .venv/.requirements-dev.lock.stamp
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 
-.PHONY: help setup demo run test check format bench lock replay-real clean
+.PHONY: help setup demo run test lint check format bench lock replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
 	@echo "make run          a sidecar on 127.0.0.1:8787 with config/budgets.example.yaml, until Ctrl-C"
 	@echo "make test         all tests"
-	@echo "make check        lint, format and types"
+	@echo "make lint         lint, format and types"
+	@echo "make check        lint, types and all tests"
 	@echo "make bench        the benchmarks"
 	@echo "make replay-real TRACE=file.csv   replay a trace of your own through a running sidecar"
 	@echo "make lock         resolve the dependencies anew"
@@ -38,10 +39,12 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest
 
-check: setup
+lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: lint test
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -54,11 +57,10 @@ replay-real: setup
 	@test -n "$(TRACE)" || { echo "usage: make replay-real TRACE=file.csv (and a sidecar that runs: make run)" >&2; exit 2; }
 	@$(BIN)/spendgate replay "$(TRACE)"
 
-# The tested versions with their digests: the runtime's, and those with the tools for development. hatchling wants
-# editables for the editable install, but does not require it.
+# The tested versions with their digests: the runtime's, and those with the tools for development.
 lock: setup
 	$(COMPILE) --output-file requirements.lock.new > /dev/null
-	echo "editables>=0.5" | $(COMPILE) - --group dev --constraint requirements.lock.new \
+	$(COMPILE) --group dev --constraint requirements.lock.new \
 		--output-file requirements-dev.lock.new > /dev/null
 	@for file in requirements.lock requirements-dev.lock; do \
 		{ echo "# Made by 'make lock' from pyproject.toml. Do not edit."; cat $$file.new; } > $$file; rm $$file.new; done
