@@ -110,12 +110,12 @@ class RedisLedger:
         except OutOfMemoryError as error:
             raise StoreFull("the store has reached maxmemory and refuses admissions") from error
         except ResponseError as error:
-            raise StoreUnavailable(f"the store refused {name}: {error}", code="store_error") from error
+            raise StoreUnavailable(f"the store refused to run {name}", code="store_error") from error
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"the store did not answer {name}: {error}") from error
+            raise StoreUnavailable(f"the store did not answer {name}") from error
 
     async def _command(self, *words: Any) -> Any:
         try:
             return await self._client.execute_command(*words)
         except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"the store did not answer {words[0]}: {error}") from error
+            raise StoreUnavailable(f"the store did not answer {words[0]}") from error

@@ -38,7 +38,7 @@ NUMBERS_PER_LINE = 7
 
 CONFLICTS = {
     "not_a_hold": "this request id belongs to a charge, not to an open hold",
-    "already_settled": "the hold was settled with another amount; the first settle is final",
+    "already_settled": "the hold was settled, and the first settle is final",
     "already_released": "the hold was released",
     "hold_expired": "the hold is past its deadline; settle it, or reserve anew under another request id",
 }

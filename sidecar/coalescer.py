@@ -53,6 +53,7 @@ class Lane(Generic[Operation, Answer]):
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Operation, asyncio.Future[Answer]]] = deque()
         self._arrivals: list[asyncio.Future[Answer]] = []
+        self._is_failing = False
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -122,10 +123,11 @@ class Lane(Generic[Operation, Answer]):
                 await self._answer_singly(batch)
             else:
                 self._fail(batch, error)
-        except Exception as error:
-            self._fail(batch, StoreUnavailable(f"the store's answer could not be read: {error}"))
+        except Exception:
+            self._fail(batch, StoreUnavailable("the store's answer could not be read"))
             raise
         else:
+            self._tell_recovery()
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
@@ -136,8 +138,16 @@ class Lane(Generic[Operation, Answer]):
         for entry in batch:
             await self._answer([entry])
 
+    def _tell_recovery(self) -> None:
+        if self._is_failing:
+            self._is_failing = False
+            log.warning("the store answers again")
+
     def _fail(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]], error: StoreError) -> None:
-        """Fail a batch, and with it all that waits behind it: the store is not answering."""
+        """Fail a batch, and with it all that waits behind it: the store is not answering. Logged once an outage."""
+        if not self._is_failing:
+            self._is_failing = True
+            log.warning("%s (%s); the rules' failure policies decide until it does", error, error.__cause__)
         waiting = [*batch, *self._queue] if error.code == StoreUnavailable.code else batch
         if waiting is not batch:
             self._queue.clear()

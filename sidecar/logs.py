@@ -30,4 +30,5 @@ def configure_logs(level: str, log_format: str) -> None:
     """Send this process' logs to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(TEXT_FORMAT))
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # It tells of each look at the rule file.
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

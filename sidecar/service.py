@@ -76,7 +76,8 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
     metrics = Metrics(version=version("spendgate-server"))
     rules = await RuleCache.load(Path(settings.data_dir))
     rules.on_change(metrics.set_rules)
-    metrics.set_rules(rules.current)
+    if rules.is_loaded:
+        metrics.set_rules(rules.current)
     background = _Background(on_failure)
     try:
         rule_file = await _open_rule_file(settings, rules, metrics)

@@ -60,10 +60,11 @@ def encode_decision(decision: Decision) -> dict[str, Any]:
     _add_budgets(fields, decision.budgets, decision.decider)
     if decision.retry_after_ms is not None:
         fields["retry_after_ms"] = decision.retry_after_ms
-    if decision.operation is Operation.RESERVE and decision.allowed and not decision.degraded:
+    if decision.operation is Operation.RESERVE and decision.allowed:
         fields["reserved_at"] = rfc3339(decision.at_ms)
-        fields["expires_at"] = rfc3339(decision.at_ms + decision.ttl_ms)
-        fields["hold_state"] = decision.hold_state
+        if not decision.degraded:
+            fields["expires_at"] = rfc3339(decision.at_ms + decision.ttl_ms)
+            fields["hold_state"] = decision.hold_state
     return fields
 
 
