@@ -8,7 +8,11 @@ from typing import Final
 CHUNK_BYTES: Final = 65536
 
 Fate = Callable[[bytes], bytes | None]
-"""What becomes of the bytes of a reply: passed on, shortened (then the connection is cut), or None: swallowed."""
+"""What becomes of the bytes of a reply: passed on, shortened (then the connection is cut), or None: swallowed.
+
+After a swallowed reply the connection stays open and silent, as a partition leaves it: TCP never loses bytes and
+delivers those behind them.
+"""
 
 
 def deliver(reply: bytes) -> bytes | None:
@@ -76,13 +80,19 @@ class StoreProxy:
     async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK_BYTES):
             passed = self.fate(data)
-            self.lost += passed != data
             if passed is None:
-                continue
+                await self._swallow_all(data, reader)
+                return
             writer.write(passed)
             await writer.drain()
             if passed != data:
+                self.lost += 1
                 return
+
+    async def _swallow_all(self, data: bytes, reader: asyncio.StreamReader) -> None:
+        while data:
+            self.lost += 1
+            data = await reader.read(CHUNK_BYTES)
 
 
 async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
