@@ -1,0 +1,144 @@
+"""SIGTERM and Ctrl-C: what was accepted is answered, and the process ends soon, with exit code 0."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import pytest
+
+from tests.support.apps import Answer, Call, ask, open_session
+from tests.support.books import new_workspace, read_books
+from tests.support.processes import SidecarProcess, running_sidecar, template, write_rules
+from tests.support.stores import StoreProcess, store_process
+
+WORKERS: Final = 20
+IN_FLIGHT: Final = 50
+WARM_UP: Final = 200
+STOPPED_WITHIN_S: Final = 5.0
+DEADLINE_S: Final = 3.0
+PATIENT: Final = {"deadline_ms": int(DEADLINE_S * 1000), "command_timeout_ms": int(DEADLINE_S * 1000)}
+HASTY: Final = {"deadline_ms": 300, "command_timeout_ms": 200}
+
+
+@asynccontextmanager
+async def _house(
+    directory: Path, workspace: str, **settings: object
+) -> AsyncIterator[tuple[SidecarProcess, StoreProcess]]:
+    """Run a sidecar over a store of its own, with limits that nobody reaches; stopped off the event loop."""
+    rules = write_rules(directory / "rules.yaml", template("free", 1000))
+    with store_process() as store:
+        manager = running_sidecar(directory, store.url, rules, workspace=workspace, **settings)
+        sidecar = await asyncio.to_thread(manager.__enter__)
+        try:
+            yield sidecar, store
+        finally:
+            await asyncio.to_thread(manager.__exit__, None, None, None)
+
+
+async def _stop(sidecar: SidecarProcess, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+    """Signal a sidecar; returns its exit code and how long it took to end, in seconds."""
+    started = time.monotonic()
+    sidecar.process.send_signal(number)
+    code = await asyncio.to_thread(sidecar.process.wait, 2 * STOPPED_WITHIN_S)
+    return code, time.monotonic() - started
+
+
+def _check(sidecar: SidecarProcess, number: int) -> Call:
+    body = {"request_id": f"call-{number}", "user_id": f"user-{number % 5}", "tier": "free", "cost_usd": 0.001}
+    return f"{sidecar.url}/v1/check", body
+
+
+async def _send_all(
+    session: aiohttp.ClientSession, sidecar: SidecarProcess, calls: Sequence[Call]
+) -> "list[asyncio.Task[Answer]]":
+    """Send calls and return when the sidecar has read them: it has answered two later requests since."""
+    tasks = [asyncio.create_task(ask(session, *call)) for call in calls]
+    for _ in range(2):
+        async with session.get(f"{sidecar.admin_url}/livez") as response:
+            await response.read()
+    return tasks
+
+
+async def test_calls_in_flight_are_answered_by_the_ledger(tmp_path: Path) -> None:
+    """Calls that wait for the store when SIGTERM comes are decided exactly; catches lanes closed before they empty."""
+    workspace = new_workspace()
+    async with _house(tmp_path, workspace, **PATIENT) as (sidecar, store), open_session() as session:
+        owner = {"request_id": "held", "user_id": "ada"}
+        await ask(session, f"{sidecar.url}/v1/reserve", {**owner, "tier": "free", "estimate_usd": 1})
+        calls = [_check(sidecar, number) for number in range(IN_FLIGHT)]
+        settle = (f"{sidecar.url}/v1/settle", {**owner, "cost_usd": 0.5})
+        await asyncio.gather(*[ask(session, *_check(sidecar, -number - 1)) for number in range(IN_FLIGHT)])
+        store.freeze()
+        tasks = await _send_all(session, sidecar, [*calls, settle])
+        stopping = asyncio.create_task(_stop(sidecar))
+        await _logged(sidecar, "stopping")
+        store.thaw()
+        answers = await asyncio.gather(*tasks)
+        code, elapsed_s = await stopping
+
+    assert [] == [answer for answer in answers if not (answer.is_exact and answer.document["allowed"])]
+    assert (0, True) == (code, elapsed_s < STOPPED_WITHIN_S)
+
+
+async def _logged(sidecar: SidecarProcess, text: str) -> None:
+    async with asyncio.timeout(STOPPED_WITHIN_S):
+        while text not in sidecar.log.read_text():  # noqa: ASYNC110 - another process logs
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_whatever_was_charged_was_answered(tmp_path: Path, number: signal.Signals) -> None:
+    """Under load no charge is left without its answer, and the exit code is 0; catches connections cut in service."""
+    workspace, numbers, answers = new_workspace(), count(), list[Answer]()
+
+    async def work() -> None:
+        while True:
+            try:
+                answers.append(await ask(session, *_check(sidecar, next(numbers))))
+            except aiohttp.ClientError:
+                return
+
+    async with _house(tmp_path, workspace, **PATIENT) as (sidecar, store), open_session() as session:
+        workers = [asyncio.create_task(work()) for _ in range(WORKERS)]
+        async with asyncio.timeout(STOPPED_WITHIN_S):
+            while len(answers) < WARM_UP:  # noqa: ASYNC110 - the workers fill the list
+                await asyncio.sleep(0)
+        code, elapsed_s = await _stop(sidecar, number)
+        await asyncio.gather(*workers)
+        books = await read_books(store.url, workspace)
+
+    charged = {record.request_id for record in books.snapshot.records}
+    assert (0, True) == (code, elapsed_s < STOPPED_WITHIN_S)
+    assert charged == {answer.document["request_id"] for answer in answers if answer.is_exact}
+    assert [] == [answer for answer in answers if not answer.is_exact] + books.report.differences
+
+
+async def test_a_stop_does_not_wait_for_a_frozen_store(tmp_path: Path) -> None:
+    """With a store that hangs calls in flight are answered by the rules and it ends; catches endless drains."""
+    async with _house(tmp_path, new_workspace(), **HASTY) as (sidecar, store), open_session() as session:
+        calls = [_check(sidecar, number) for number in range(IN_FLIGHT)]
+        await asyncio.gather(*[ask(session, *call) for call in calls])
+        store.freeze()
+        tasks = await _send_all(session, sidecar, [_check(sidecar, IN_FLIGHT + number) for number in range(IN_FLIGHT)])
+        code, elapsed_s = await _stop(sidecar)
+        answers = await asyncio.gather(*tasks)
+
+    assert {(200, True, False)} == {
+        (each.status, each.document["degraded"], each.document["allowed"]) for each in answers
+    }
+    assert (0, True) == (code, elapsed_s < STOPPED_WITHIN_S)
+
+
+async def test_an_idle_sidecar_stops_at_once(tmp_path: Path) -> None:
+    """Open connections without a request do not delay the end; catches a wait for keep-alive clients."""
+    async with _house(tmp_path, new_workspace()) as (sidecar, _), open_session() as session:
+        await ask(session, *_check(sidecar, 0))
+        code, elapsed_s = await _stop(sidecar)
+
+    assert (0, True) == (code, elapsed_s < STOPPED_WITHIN_S / 2)
