@@ -8,8 +8,9 @@ from ledger.decisions import Decision, Operation, Settlement
 from ledger.errors import LedgerError
 from sidecar.api.bodies import JSON, MSGPACK, decode_body, encode_body, wants_msgpack
 from sidecar.api.decode import decode_batch, decode_request
-from sidecar.api.encode import encode_answer
+from sidecar.api.encode import encode_answer, encode_decision, encode_settlement
 from sidecar.api.problems import problem_fields
+from sidecar.api.whole_answer import whole_answer
 from sidecar.enforcer import Enforcer
 from sidecar.requests import AdmitRequest, ResolveRequest
 
@@ -33,30 +34,33 @@ class DecisionHandlers:
     def _admit(self, operation: Operation) -> Any:
         enforcer = self._enforcer
 
-        async def handle(request: web.Request) -> web.Response:
-            body = await read_body(request)
+        async def handle(request: web.Request) -> web.StreamResponse:
+            as_msgpack = answers_msgpack(request)
+            body = decode_body(await request.read(), request.content_type)
             decision = await enforcer.admit(cast("AdmitRequest", decode_request(operation, body)))
-            return respond(request, encode_answer(decision))
+            return answer(encode_decision(decision), as_msgpack=as_msgpack)
 
         return handle
 
     def _resolve(self, operation: Operation) -> Any:
         enforcer = self._enforcer
 
-        async def handle(request: web.Request) -> web.Response:
-            body = await read_body(request)
+        async def handle(request: web.Request) -> web.StreamResponse:
+            as_msgpack = answers_msgpack(request)
+            body = decode_body(await request.read(), request.content_type)
             settlement = await enforcer.resolve(cast("ResolveRequest", decode_request(operation, body)))
-            return respond(request, encode_answer(settlement))
+            return answer(encode_settlement(settlement), as_msgpack=as_msgpack)
 
         return handle
 
-    async def batch(self, request: web.Request) -> web.Response:
+    async def batch(self, request: web.Request) -> web.StreamResponse:
         """Answer up to 256 operations in order; one that is wrong or fails has a `problem` in its place."""
-        entries = decode_batch(await read_body(request))
+        as_msgpack = answers_msgpack(request)
+        entries = decode_batch(decode_body(await request.read(), request.content_type))
         valid = [entry for entry in entries if not isinstance(entry, LedgerError)]
         answers = iter(await self._enforcer.batch(valid))
         results = [_result(entry if isinstance(entry, LedgerError) else next(answers)) for entry in entries]
-        return respond(request, {"results": results})
+        return answer({"results": results}, as_msgpack=as_msgpack)
 
 
 def _result(answer: Decision | Settlement | LedgerError) -> dict[str, Any]:
@@ -65,15 +69,14 @@ def _result(answer: Decision | Settlement | LedgerError) -> dict[str, Any]:
     return encode_answer(answer)
 
 
-async def read_body(request: web.Request) -> Any:
-    """Return the decoded body; an Accept that cannot be served is refused here, before anything is charged."""
-    answers_msgpack(request)
-    return decode_body(await request.read(), request.content_type)
-
-
 def answers_msgpack(request: web.Request) -> bool:
-    """Say which format the caller wants; raises `NotAcceptable` if it is neither."""
+    """Say which format the caller wants; raises `NotAcceptable` if it is neither, before anything is charged."""
     return wants_msgpack(request.headers.get("Accept"), request.content_type)
+
+
+def answer(value: object, *, as_msgpack: bool) -> web.StreamResponse:
+    """Return a 200 to a POST, in one piece."""
+    return whole_answer(encode_body(value, as_msgpack=as_msgpack), MSGPACK if as_msgpack else JSON)
 
 
 def respond(request: web.Request, value: object) -> web.Response:
