@@ -1,17 +1,23 @@
-"""Large rule sets beside a running event loop: no stall over 20 milliseconds."""
+"""How long a push of 100,000 overrides stalls the event loop: ``python -m bench.rule_stall``. The aim: 20 ms at most.
+
+A timing proves nothing on a busy machine, so this is a benchmark and no test.
+"""
 
 import asyncio
 import json
+import statistics
+import tempfile
 import time
 from pathlib import Path
+
+import uvloop
 
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_loading import DocumentFormat, load_rule_set
 
 OVERRIDES = 100_000
 BEAT_S = 0.001
-LIMIT_S = 0.020
-ATTEMPTS = 4
+ROUNDS = 5
 
 
 class Heartbeat:
@@ -52,14 +58,20 @@ async def longest_stall_s(cache: RuleCache, revision: int) -> float:
     return heartbeat.longest_s
 
 
-async def test_swap_of_100_000_overrides_stalls_the_loop_for_less_than_20_ms(tmp_path: Path) -> None:
-    """The calmest of a few pushes counts, because a busy machine stalls any loop."""
-    cache = RuleCache(tmp_path)
-    await cache.swap(await load_rule_set(pushed(1), DocumentFormat.JSON))
-    stalls_s: list[float] = []
+async def run() -> list[float]:
+    """Return the longest stall of each round, seconds."""
+    with tempfile.TemporaryDirectory(prefix="sg-bench-") as name:
+        cache = RuleCache(Path(name))
+        await cache.swap(await load_rule_set(pushed(1), DocumentFormat.JSON))
+        return [await longest_stall_s(cache, revision) for revision in range(2, 2 + ROUNDS)]
 
-    while len(stalls_s) < ATTEMPTS and min(stalls_s, default=LIMIT_S) >= LIMIT_S:
-        stalls_s.append(await longest_stall_s(cache, len(stalls_s) + 2))
 
-    print(f"longest stall, ms: {', '.join(f'{stall_s * 1000:.1f}' for stall_s in stalls_s)}")  # noqa: T201
-    assert min(stalls_s) < LIMIT_S
+def main() -> None:
+    """Measure and print."""
+    stalls_ms = [stall_s * 1000 for stall_s in uvloop.run(run())]
+    print(f"longest stall of {ROUNDS} pushes of {OVERRIDES:,} overrides, ms: ", end="")
+    print(f"median {statistics.median(stalls_ms):.1f}, min {min(stalls_ms):.1f}, max {max(stalls_ms):.1f}")
+
+
+if __name__ == "__main__":
+    main()
