@@ -15,7 +15,7 @@ help:
 	@echo "make lint         lint, format and types"
 	@echo "make check        lint, types and all tests"
 	@echo "make bench        the benchmarks"
-	@echo "make replay-real TRACE=file.csv   replay a trace of your own through a running sidecar"
+	@echo "make replay-real TRACE=file.csv   replay a trace of your own through two sidecars, and audit"
 	@echo "make lock         resolve the dependencies anew"
 	@echo "make clean        remove what the above made"
 
@@ -54,8 +54,8 @@ bench: setup
 	$(BIN)/python -m bench
 
 replay-real: setup
-	@test -n "$(TRACE)" || { echo "usage: make replay-real TRACE=file.csv (and a sidecar that runs: make run)" >&2; exit 2; }
-	@$(BIN)/spendgate replay "$(TRACE)"
+	@test -n "$(TRACE)" || { echo "usage: make replay-real TRACE=file.csv" >&2; exit 2; }
+	@$(BIN)/spendgate demo --trace "$(TRACE)" --sidecars 2 --users 200 --concurrency 64
 
 # The tested versions with their digests: the runtime's, and those with the tools for development.
 lock: setup

@@ -1,6 +1,7 @@
-"""``python -m bench`` runs the benchmark of HTTP checks."""
+"""``python -m bench``: HTTP checks beside their baselines, then the stall of a large push."""
 
-from bench.http_check import main
+from bench import http_check, rule_stall
 
 if __name__ == "__main__":
-    main()
+    http_check.main()
+    rule_stall.main()

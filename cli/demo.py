@@ -18,7 +18,7 @@ from typing import Final
 
 from rich.console import Console
 
-from cli.arguments import Subcommands
+from cli.arguments import Subcommands, at_least_one
 from cli.failure import CommandFailed
 from cli.population import Population, TierShares
 from cli.replay import ReplayPlan, print_report, run_replay
@@ -47,7 +47,7 @@ PRICES: Final = TokenPrices(input_nanos=2_500_000_000, output_nanos=10_000_000_0
 WHAT_NEXT: Final = """\
 What next:
   make run                 a sidecar on 127.0.0.1:8787 that stays, with the budgets of config/budgets.example.yaml
-  make replay-real TRACE=F replay a trace of your own through it
+  make replay-real TRACE=F replay a trace of your own through two sidecars, and audit
   .venv/bin/spendgate explain user-42 --tier free    which budgets hold for a user, and why
   .venv/bin/spendgate usage user-42 --tier free      what the user spent, and what is left
   .venv/bin/spendgate rules validate F               check a rule file of your own"""
@@ -60,6 +60,11 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--rules", type=Path, default=Path("config/demo-budgets.yaml"), help="the budgets")
     parser.add_argument("--trace", type=Path, default=Path("config/demo-trace.csv"), help="the calls")
+    parser.add_argument("--sidecars", type=at_least_one, default=1, help="sidecars over one store [1]")
+    parser.add_argument("--users", type=at_least_one, default=USERS, help=f"users the calls are spread over [{USERS}]")
+    parser.add_argument(
+        "--concurrency", type=at_least_one, default=CONCURRENCY, help=f"calls in flight [{CONCURRENCY}]"
+    )
     parser.set_defaults(run=run)
 
 
@@ -73,20 +78,35 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="spendgate-demo-") as name:
         data_dir = Path(name)
-        with running_sidecar(data_dir, arguments.rules) as url:
+        with running_sidecars(data_dir, arguments.rules, arguments.sidecars) as urls:
             console.print(
-                f"A sidecar runs on {url} with the budgets of {arguments.rules}.", highlight=False, soft_wrap=True
+                f"Running on {' and '.join(urls)} with the budgets of {arguments.rules}.",
+                highlight=False,
+                soft_wrap=True,
             )
-            report = run_replay(_plan(arguments.trace, url), console)
+            report = run_replay(_plan(arguments, urls), console)
             print_report(report, console)
-            differences = _audit(data_dir, console)
-    console.print(f"The sidecar and its store have ended.\n\n{WHAT_NEXT}", highlight=False, soft_wrap=True)
+            differences = _audit(data_dir, console, settled_nanos=report.total.settled_nanos)
+    console.print(f"The sidecars and their store have ended.\n\n{WHAT_NEXT}", highlight=False, soft_wrap=True)
     return 1 if report.total.failed or differences else 0
 
 
 @contextlib.contextmanager
-def running_sidecar(data_dir: Path, rules: Path) -> Iterator[str]:
-    """Run `spendgate up` over a data directory, yield its URL when it is ready, and end it with its store."""
+def running_sidecars(data_dir: Path, rules: Path, count: int) -> Iterator[list[str]]:
+    """Run `spendgate up` over a data directory, and more sidecars over its store; yield their URLs, then end all."""
+    with contextlib.ExitStack() as stack:
+        urls = [stack.enter_context(_running("up", data_dir, rules, {"SPENDGATE_EMBEDDED": "1"}))]
+        store = {"SPENDGATE_REDIS_URL": f"unix://{choose_socket_path(store_dir(data_dir))}"}
+        for number in range(2, count + 1):
+            own_dir = data_dir / f"sidecar-{number}"
+            own_dir.mkdir()
+            urls.append(stack.enter_context(_running("sidecar", own_dir, rules, store)))
+        yield urls
+
+
+@contextlib.contextmanager
+def _running(command: str, data_dir: Path, rules: Path, more: dict[str, str]) -> Iterator[str]:
+    """Run one sidecar, yield its URL when it is ready, and end it."""
     port, admin_port = free_port(DEFAULT_PORT), free_port(DEFAULT_ADMIN_PORT)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPENDGATE_")}
     environment |= {
@@ -95,12 +115,12 @@ def running_sidecar(data_dir: Path, rules: Path) -> Iterator[str]:
         "SPENDGATE_WORKSPACE": WORKSPACE,
         "SPENDGATE_PORT": str(port),
         "SPENDGATE_ADMIN_PORT": str(admin_port),
-        "SPENDGATE_EMBEDDED": "1",
+        **more,
     }
     logfile = data_dir / "up.log"
     with logfile.open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "up"],
+        process = subprocess.Popen(  # noqa: S603 - a command of ours
+            [sys.executable, "-m", "cli.main", command],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -124,20 +144,23 @@ def free_port(preferred: int) -> int:
     raise CommandFailed("no free port on 127.0.0.1")
 
 
-def _plan(trace: Path, url: str) -> ReplayPlan:
+def _plan(arguments: argparse.Namespace, urls: list[str]) -> ReplayPlan:
     return ReplayPlan(
-        trace=trace,
-        urls=[url],
-        population=Population(users=USERS, zipf=1.1, tiers=TierShares.parse(DEFAULT_TIERS), seed=SEED),
+        trace=arguments.trace,
+        urls=urls,
+        population=Population(users=arguments.users, zipf=1.1, tiers=TierShares.parse(DEFAULT_TIERS), seed=SEED),
         prices=PRICES,
         max_output_tokens=MAX_OUTPUT_TOKENS,
         run_id=f"demo-{secrets.token_hex(4)}",
-        concurrency=CONCURRENCY,
+        concurrency=arguments.concurrency,
     )
 
 
-def _audit(data_dir: Path, console: Console) -> int:
-    """Audit the demo's ledger, print the report and return the number of differences."""
+def _audit(data_dir: Path, console: Console, *, settled_nanos: int) -> int:
+    """Audit the demo's ledger, print the report and return the number of differences.
+
+    One more than the audit's own: the ledger's charges must be what the replay settled.
+    """
     socket_path = choose_socket_path(store_dir(data_dir))
     try:
         report = audit(f"unix://{socket_path}", WORKSPACE)
@@ -146,7 +169,10 @@ def _audit(data_dir: Path, console: Console) -> int:
     console.print("\nThe audit recomputes every counter from the records of the calls:", highlight=False)
     for line in report.lines:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
-    return len(report.differences)
+    is_equal = report.charged_nanos == settled_nanos
+    verdict = "equals" if is_equal else "DIFFERS FROM"
+    console.print(f"  what the replay settled {verdict} what the ledger charged", highlight=False)
+    return len(report.differences) + (not is_equal)
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, logfile: Path) -> None:
