@@ -72,9 +72,9 @@ def _store_pid(data_dir: Path) -> int:
 def test_the_spend_survives_a_restart(data_dir: Path, rules: Path) -> None:
     """What was charged before `up` ended counts after the next start on the same data directory."""
     body = {"user_id": "ada", "tier": "free", "cost_usd": "0.75"}
-    with demo.running_sidecar(data_dir, rules) as url:
+    with demo.running_sidecars(data_dir, rules, 1) as (url,):
         first = _post(f"{url}/v1/check", body)
-    with demo.running_sidecar(data_dir, rules) as url:
+    with demo.running_sidecars(data_dir, rules, 1) as (url,):
         second = _post(f"{url}/v1/check", body)
 
     assert ("allow", "block", 0.75) == (first["decision"], second["decision"], second["spend_usd"])
@@ -82,7 +82,7 @@ def test_the_spend_survives_a_restart(data_dir: Path, rules: Path) -> None:
 
 def test_the_store_ends_with_up(data_dir: Path, rules: Path) -> None:
     """After SIGTERM neither `up` nor its store is left."""
-    with demo.running_sidecar(data_dir, rules):
+    with demo.running_sidecars(data_dir, rules, 1):
         pid = _store_pid(data_dir)
 
     assert not _runs(pid)
@@ -100,7 +100,7 @@ def test_a_signal_is_a_clean_end(
         ended.append(process.wait(DEADLINE_S))
 
     monkeypatch.setattr(demo, "_stop", stop)
-    with demo.running_sidecar(data_dir, rules):
+    with demo.running_sidecars(data_dir, rules, 1):
         pass
 
     assert [0] == ended
@@ -114,7 +114,7 @@ def test_a_killed_up_leaves_no_store(data_dir: Path, rules: Path, monkeypatch: p
         process.wait()
 
     monkeypatch.setattr(demo, "_stop", kill)
-    with demo.running_sidecar(data_dir, rules):
+    with demo.running_sidecars(data_dir, rules, 1):
         pid = _store_pid(data_dir)
 
     assert _until(lambda: not _runs(pid))
