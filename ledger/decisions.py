@@ -8,6 +8,7 @@ from ledger.rules import Action, RuleKind
 from ledger.windows import Window
 
 RETENTION_MS: Final = 48 * 3600 * 1000
+EVENT_RETENTION_MS: Final = 35 * 24 * 3600 * 1000
 MAX_HOLD_MS: Final = 24 * 3600 * 1000
 DEFAULT_TTL_S: Final = 600
 MAX_TTL_S: Final = 3600

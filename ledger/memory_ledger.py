@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ledger.decisions import (
+    EVENT_RETENTION_MS,
     CounterState,
     Decision,
     HoldState,
@@ -80,6 +81,11 @@ class MemoryLedger:
     async def due_users(self, partition: int, limit: int) -> list[str]:
         """List users with holds past their deadline, the longest overdue first; there is only partition 0."""
         return self._records.users_due(self._clock())[:limit] if partition == 0 else []
+
+    async def trim_events(self, partition: int) -> None:
+        """Drop the events that are older than 35 days; there is only partition 0."""
+        if partition == 0:
+            self._log.trim(oldest_ms=self._clock() - EVENT_RETENTION_MS)
 
     async def store_time_ms(self) -> int:
         """Return the clock's time, Unix milliseconds."""

@@ -41,6 +41,10 @@ class EnforcementLog:
         self.unattributed = Unattributed()
         self._tallies: dict[tuple[Window, str], Tally[str]] = {}
 
+    def trim(self, *, oldest_ms: int) -> None:
+        """Drop the events before a moment."""
+        self.events = [event for event in self.events if int(event["at"]) >= oldest_ms]
+
     def add(
         self,
         kind: str,

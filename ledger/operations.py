@@ -80,6 +80,10 @@ class Ledger(Protocol):
         """List users who may have holds past their deadline, the longest overdue first."""
         ...
 
+    async def trim_events(self, partition: int) -> None:
+        """Drop the events of a partition that are older than 35 days, approximately."""
+        ...
+
     async def store_time_ms(self) -> int:
         """Return the store's time, Unix milliseconds."""
         ...

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from ledger.decisions import UserUsage
+from ledger.decisions import EVENT_RETENTION_MS, UserUsage
 from ledger.errors import StoreFull, StoreUnavailable
 from ledger.keys import PartitionKeys, partition_of
 from ledger.operations import Admission, Admitted, Resolution, Resolved
@@ -15,7 +15,6 @@ from ledger.script_arguments import Batch, PlanShelf
 from ledger.scripts import CommandRunner, Script, load_script
 
 DEFAULT_MAX_EVENTS: Final = 1_000_000
-EVENT_RETENTION_MS: Final = 35 * 24 * 3600 * 1000
 PROGRAMS: Final = ("admit", "resolve", "usage")
 
 

@@ -6,12 +6,12 @@ Every sidecar sweeps; two that meet do no harm, because a hold expires once.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 from ledger.decisions import Operation
 from ledger.errors import StoreError
-from ledger.operations import Resolution
+from ledger.operations import Ledger, Resolution
 from sidecar.store_clock import StoreClock
 
 MAX_USERS_A_SWEEP: Final = 500
@@ -20,32 +20,12 @@ USERS_A_SCRIPT: Final = 16
 log = logging.getLogger("spendgate.sweeper")
 
 
-class SweptLedger(Protocol):
-    """What the sweeper needs of the ledger."""
-
-    async def due_users(self, partition: int, limit: int) -> list[str]:
-        """List users who may have due holds."""
-        ...
-
-    async def resolve(self, resolutions: Sequence[Resolution]) -> Sequence[object]:
-        """Resolve holds."""
-        ...
-
-    async def trim_events(self, partition: int) -> None:
-        """Drop events past their retention."""
-        ...
-
-    async def store_time_ms(self) -> int:
-        """Return the store's time."""
-        ...
-
-
 class Sweeper:
     """Runs one sweep an interval over all partitions, each after a random share of it."""
 
     def __init__(
         self,
-        ledger: SweptLedger,
+        ledger: Ledger,
         clock: StoreClock,
         *,
         partitions: int,
