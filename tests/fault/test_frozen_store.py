@@ -91,14 +91,20 @@ def _verdicts(timed: Sequence[Timed]) -> set[tuple[object, ...]]:
 
 
 @pytest.mark.parametrize(("tier", "allowed"), [("free", False), ("pro", True)])
+@pytest.mark.parametrize("command_timeout_ms", [DEADLINE_MS // 4, 5 * DEADLINE_MS])
 async def test_a_frozen_store_is_answered_for_by_the_rules(
-    sidecar: SidecarProcess, store: StoreProcess, tier: str, allowed: bool
+    tmp_path: Path, store: StoreProcess, rules: Path, tier: str, allowed: bool, command_timeout_ms: int
 ) -> None:
-    """Block rules deny and warn rules allow, in time and degraded; catches a fail-open, and calls that hang."""
-    async with open_session() as session:
-        await _until_exact(session, sidecar)
-        store.freeze()
-        timed = await _timed(session, _checks(sidecar, tier))
+    """Block rules deny and warn rules allow, in time and degraded; catches a fail-open, and calls that hang.
+
+    The deadline holds whether a command's own timeout is shorter or longer.
+    """
+    settings = {"deadline_ms": DEADLINE_MS, "command_timeout_ms": command_timeout_ms}
+    with running_sidecar(tmp_path, store.url, rules, **settings) as sidecar:
+        async with open_session() as session:
+            await _until_exact(session, sidecar)
+            store.freeze()
+            timed = await _timed(session, _checks(sidecar, tier))
 
     assert {(allowed, True, "store_unavailable")} == _verdicts(timed)
     assert max(each.elapsed_s for each in timed) < BOUND_S
