@@ -71,7 +71,7 @@ async def _connects(sidecar: SidecarProcess) -> bool:
     address = urlsplit(sidecar.url)
     try:
         _, writer = await asyncio.open_connection(address.hostname, address.port)
-    except ConnectionRefusedError:
+    except ConnectionError:
         return False
     writer.close()
     return True
