@@ -31,8 +31,9 @@ class StoreTimeouts:
 
 def connect(url: str, timeouts: StoreTimeouts, *, max_connections: int = 16) -> "redis.Redis":
     """Return a client for ``redis://``, ``rediss://`` or ``unix://``; it connects on first use and never retries."""
-    return redis.Redis.from_url(
+    pool = redis.BlockingConnectionPool.from_url(
         url,
+        timeout=timeouts.command_ms / 1000,
         socket_connect_timeout=timeouts.connect_ms / 1000,
         socket_timeout=timeouts.command_ms / 1000,
         max_connections=max_connections,
@@ -40,6 +41,7 @@ def connect(url: str, timeouts: StoreTimeouts, *, max_connections: int = 16) -> 
         health_check_interval=0,
         decode_responses=False,
     )
+    return redis.Redis.from_pool(pool)
 
 
 async def claim_partitions(client: "redis.Redis", workspace: str, partitions: int) -> None:

@@ -8,6 +8,8 @@ from ledger.rules import Action, RuleKind
 from ledger.windows import Window
 
 RETENTION_MS: Final = 48 * 3600 * 1000
+FUTURE_TOLERANCE_MS: Final = 5 * 60 * 1000
+"""How far `reserved_at` may lie ahead of the store: a clock that is ahead must not lose a known actual."""
 EVENT_RETENTION_MS: Final = 35 * 24 * 3600 * 1000
 MAX_HOLD_MS: Final = 24 * 3600 * 1000
 DEFAULT_TTL_S: Final = 600

@@ -67,5 +67,5 @@ class PartitionKeys:
         return f"{self.prefix}holds:{user_id}"
 
     def request(self, user_id: str, request_id: str) -> str:
-        """The hash that records one request id of a user."""
+        """The string that records one request id of a user."""
         return f"{self.prefix}request:{len(request_id)}:{request_id}:{user_id}"

@@ -52,6 +52,10 @@ class JudgedBudget:
         self.held_only = self.over and not (spend >= limit or amount_nanos > limit - spend)
         self.outcome = OUTCOME_OVER_LIMIT[self.action] if self.over else Outcome.ALLOW
 
+    def refill(self) -> None:
+        """Take the fullness anew, after a charge."""
+        self.fullness = _fullness(self.terms.limit_nanos, self.counter)
+
     def see_limit(self) -> bool:
         """Mark the limit as passed in this window; say whether this is the first time."""
         mark = self._mark()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from ledger.decisions import (
+    FUTURE_TOLERANCE_MS,
     MAX_HOLD_MS,
     RETENTION_MS,
     HoldState,
@@ -114,7 +115,7 @@ class Holds:
         if resolution.reserved_at_ms is None:
             self._keep_unattributed(resolution, "missing", now_ms)
             return HoldNotFound("no hold is known under this user_id and request_id; to charge it send reserved_at")
-        if resolution.reserved_at_ms > now_ms:
+        if resolution.reserved_at_ms > now_ms + FUTURE_TOLERANCE_MS:
             return InvalidInput("reserved_at lies in the future of the store's clock", field="reserved_at")
         if now_ms - resolution.reserved_at_ms > RETENTION_MS:
             self._keep_unattributed(resolution, "too_old", now_ms)
@@ -146,7 +147,7 @@ class Holds:
             state=HoldState.SETTLED,
             amount_nanos=amount,
             charged_nanos=amount,
-            admitted_ms=reserved_at_ms,
+            admitted_ms=min(reserved_at_ms, now_ms),
             changed_ms=now_ms,
             model=resolution.model,
             settle_sent=resolution.sent,

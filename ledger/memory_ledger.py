@@ -170,6 +170,8 @@ class MemoryLedger:
         spend, held = (amount, 0) if call.is_check else (0, amount)
         self._counters.count_call(admission.plan, admission.user_id, call.counters, spend_nanos=spend, held_nanos=held)
         self._warn(call)
+        for budget in call.budgets:
+            budget.refill()
         outcome, decider = strongest(call.budgets)
         reason = _reason(admission, outcome, None if decider is None else call.budgets[decider])
         if outcome is not Outcome.ALLOW:

@@ -6,9 +6,11 @@ through the rules that match, so all users of a tier share one plan until a wind
 
 import json
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger.decisions import BudgetTerms, Reason
 from ledger.rules import (
+    ALLOW,
     ANY_TIER,
     Action,
     Match,
@@ -16,9 +18,11 @@ from ledger.rules import (
     OnExpiry,
     PlanName,
     Policy,
+    PolicyKind,
     Rule,
     RuleKind,
     RuleSet,
+    Workspace,
     match_rules,
     strictest,
 )
@@ -26,6 +30,10 @@ from ledger.windows import Calendar, Window, WindowType, previous_window, window
 
 FIELD = "\x1f"
 """Separates fields in records and scripts' arguments; no user id, tier or request id can contain it."""
+
+
+MAX_TEMPLATE_CALENDARS: Final = 4
+"""Up to so many calendars of templates are counted for every user, whatever the tier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,24 +93,28 @@ def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) 
     workspace = rule_set.workspace
     gated = workspace.plan is not PlanName.GROWTH
     acting = () if gated else match.rules
-    calendars = _calendars(workspace.calendar, [*match.rules, *(entry.rule for entry in match.skipped)])
+    named = [*match.rules, *(entry.rule for entry in match.skipped)]
+    calendars = _calendars(workspace.calendar, [*named, *_templates(rule_set)])
     counters = _counters(calendars, at_ms)
     budgets = tuple(_budget(rule, counters, workspace.mode, at_ms) for rule in acting)
     tier_windows = _tier_windows(rule_set, tier, match, at_ms)
     windows = [counter.window for counter in counters] + [entry.window for entry in tier_windows]
+    ends = _rule_ends(match)
     return Plan(
         revision=rule_set.revision,
         tier=tier,
         counters=counters,
         budgets=budgets,
         tier_windows=tier_windows,
-        valid_from_ms=max(window.start_s for window in windows) * 1000,
-        valid_until_ms=min([window.end_s * 1000 for window in windows] + _expiries(match, at_ms)),
+        valid_from_ms=max([window.start_s * 1000 for window in windows] + [end for end in ends if end <= at_ms]),
+        valid_until_ms=min([window.end_s * 1000 for window in windows] + [end for end in ends if end > at_ms]),
         calm_reason=_calm_reason(acting, gated=gated),
         stopped=workspace.mode is Mode.STOP,
         on_expiry=workspace.on_expiry,
-        on_unpriced=strictest([rule.on_unpriced for rule in acting], smallest_amount=False),
-        on_store_failure=strictest([rule.on_store_failure for rule in acting], smallest_amount=True),
+        on_unpriced=_effective(strictest([rule.on_unpriced for rule in acting], smallest_amount=False), workspace),
+        on_store_failure=_effective(
+            strictest([rule.on_store_failure for rule in acting], smallest_amount=True), workspace
+        ),
         context=encode_context(rule_set.revision, tier, [budget.terms for budget in budgets]),
     )
 
@@ -155,6 +167,16 @@ def _calendars(first: Calendar, rules: list[Rule]) -> list[Calendar]:
     return list(dict.fromkeys([first, *(rule.calendar for rule in rules)]))
 
 
+def _templates(rule_set: RuleSet) -> list[Rule]:
+    """List every template, so that a user who changes the tier was counted in its zone all along.
+
+    Where templates have very many zones, counting all of them on each charge would cost more than it keeps: then none
+    but those of the matching rules are counted (docs/decisions/0008).
+    """
+    templates = [rule for rules in rule_set.templates.values() for rule in rules]
+    return templates if len({rule.calendar for rule in templates}) <= MAX_TEMPLATE_CALENDARS else []
+
+
 def _counters(calendars: list[Calendar], at_ms: int) -> tuple[CountedWindow, ...]:
     """List the workspace's day, week and month, then those of other calendars that are not among them yet."""
     at_s = at_ms / 1000
@@ -189,10 +211,15 @@ def _tier_windows(rule_set: RuleSet, tier: str | None, match: Match, at_ms: int)
     return tuple(dict.fromkeys(rows))
 
 
-def _expiries(match: Match, at_ms: int) -> list[int]:
-    """List the moments at which a rule that names this user or tier ends, and with it this plan."""
+def _rule_ends(match: Match) -> list[int]:
+    """List the moments at which a rule that names this user or tier ends or has ended: plans hold between them."""
     rules = [*match.rules, *(entry.rule for entry in match.skipped)]
-    return [rule.expires_at_ms for rule in rules if rule.expires_at_ms is not None and rule.expires_at_ms > at_ms]
+    return [rule.expires_at_ms for rule in rules if rule.expires_at_ms is not None]
+
+
+def _effective(policy: Policy, workspace: Workspace) -> Policy:
+    """Return a policy as the workspace's mode has it: in `observe` nothing is refused."""
+    return ALLOW if workspace.mode is Mode.OBSERVE and policy.kind is PolicyKind.DENY else policy
 
 
 def _calm_reason(acting: tuple[Rule, ...], *, gated: bool) -> Reason:

@@ -7,6 +7,8 @@ from typing import Final
 
 TOKENS_PER_MILLION: Final = 1_000_000
 MAX_TOKENS: Final = 1_000_000_000
+SEPARATOR: Final = "\x1c"
+"""No name can contain it, so no two usages share a canonical text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class Usage:
     @property
     def canonical(self) -> str:
         """The text that decides whether two requests sent the same usage."""
-        return "|".join(
+        return SEPARATOR.join(
             str(part)
             for part in (
                 "usage",

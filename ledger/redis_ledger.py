@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from ledger.decisions import EVENT_RETENTION_MS, UserUsage
@@ -105,13 +106,24 @@ class RedisLedger:
 
     async def _run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
         try:
-            return await self._programs[name].run(self._connections.get(name, self._client), keys, arguments)
+            return await self._run_again_if_lost(name, keys, arguments)
         except OutOfMemoryError as error:
             raise StoreFull("the store has reached maxmemory and refuses admissions") from error
         except ResponseError as error:
             raise StoreUnavailable(f"the store refused to run {name}", code="store_error") from error
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"the store did not answer {name}") from error
+
+    async def _run_again_if_lost(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
+        """Run a program; once more when the connection was lost, as an idle one is that the server has closed.
+
+        The first run may have happened: the programs know their request ids, so that a repeat is a replay.
+        """
+        runner = self._connections.get(name, self._client)
+        try:
+            return await self._programs[name].run(runner, keys, arguments)
+        except RedisConnectionError:
+            return await self._programs[name].run(runner, keys, arguments)
 
     async def _command(self, *words: Any) -> Any:
         try:

@@ -130,7 +130,7 @@ def decode_resolution(resolution: Resolution, reply: list[Any]) -> Resolved:
 
 
 def _settlement(resolution: Resolution, reply: list[Any]) -> Settlement:
-    status, answer, context, _tier, deadline = reply
+    status, answer, context, deadline = reply
     revision, tier, terms = decode_context(context.decode())
     at, outcome, chosen, reason, state_before, charged, estimate, unpriced, *numbers = answer.decode().split(" ")
     is_extend = resolution.operation is Operation.EXTEND

@@ -15,7 +15,7 @@ MAX_KNOWN_PLANS = 4096
 
 @dataclass(frozen=True, slots=True)
 class PlanArguments:
-    """A plan as the programs read it; `counter_stems` and `previous_stems` lack only the user id at their end."""
+    """A plan as the programs read it; `counter_stems` lack only the user id at their end."""
 
     keys: tuple[str, ...]
     arguments: tuple[str, ...]

@@ -54,7 +54,7 @@ local function next_call()
   return call
 end
 
--- Phase 1: has this request id been answered before? Returns that answer, or nil.
+-- Has this request id been answered before? Returns that answer, or nil.
 local function first_answer(call)
   local record = load_record(call.record_key)
   if not is_admitted(record) then
@@ -67,7 +67,7 @@ local function first_answer(call)
   return { 'replay', record.fields.answer, record.fields.context, state }
 end
 
--- Phase 2: is the plan right for the store's time, and would every counter stay within the cap?
+-- Is the plan right for the store's time, and would every counter stay within the cap?
 local function fault_of(call, list)
   if now_ms > call.not_after_ms then
     return { 'late', now_ms }
@@ -83,7 +83,7 @@ local function fault_of(call, list)
   return nil
 end
 
--- Phase 5: judges each budget. A line's `held_only` tells that without the holds the amount would fit.
+-- Judges each budget. A line's `held_only` tells that without the holds the amount would fit.
 local function judge(lines, amount)
   for _, line in ipairs(lines) do
     local limit, spend, held = line.rule.limit, line.counter.spend, line.counter.held
@@ -108,7 +108,7 @@ local function refuse(call, lines, chosen, reason)
 end
 
 local function refuse_unjudged(call, lines)
-  local chosen = call.refusal_budget > 0 and call.refusal_budget or fullest(lines)
+  local chosen = lines[call.refusal_budget] and call.refusal_budget or fullest(lines)
   if lines[chosen] then
     count_outcome(lines[chosen], 'blocked', call.amount)
   end
@@ -181,6 +181,7 @@ local function proceed(call, list, lines)
   local is_check = call.op == 'check'
   charge_plan(call.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
   warn(call, lines)
+  refill(lines)
   local outcome, chosen = strongest(lines)
   local reason = reason_of(call, outcome, lines[chosen])
   if outcome ~= 'allow' then

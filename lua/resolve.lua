@@ -8,8 +8,8 @@
 --       op plan (index; 0: none) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
 --       reserved_at (Unix ms; empty: not given) model
 -- Returns for each operation one of
---   { "ok", answer, context, tier, deadline }      answer: now outcome decider reason state_before charged estimate
---   { "replay", answer, context, tier, deadline }          unpriced, then lines_text
+--   { "ok", answer, context, deadline }            answer: now outcome decider reason state_before charged estimate
+--   { "replay", answer, context, deadline }                unpriced, then lines_text
 --   { "conflict", code } { "missing" } { "too_old" } { "future" } { "done" }
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
 -- @include numbers clock arguments counters rules lines events
@@ -54,4 +54,5 @@ for index = 1, tonumber(next_argument()) do
   answers[index] = operations[operation.op](operation)
 end
 write_all(events_key, max_events)
+write_unattributed()
 return answers

@@ -136,7 +136,8 @@ class Lane(Generic[Operation, Answer]):
     async def _answer_singly(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
         """Repeat a batch that the store refused as a whole, one by one: one broken key must not fail the others."""
         for entry in batch:
-            await self._answer([entry])
+            if not entry[1].done():
+                await self._answer([entry])
 
     def _tell_recovery(self) -> None:
         if self._is_failing:

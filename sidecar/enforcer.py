@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final, TypeVar
 
-from ledger.decisions import Decision, Operation, Reason, Settlement, StalePlan, TooLate
-from ledger.errors import LedgerError, StoreError, StoreUnavailable
+from ledger.decisions import RETENTION_MS, Decision, Operation, Reason, Settlement, StalePlan, TooLate
+from ledger.errors import InvalidInput, LedgerError, StoreError, StoreUnavailable
+from ledger.money import CAP_NANOS
 from ledger.operations import Admission, Admitted, Ledger, Resolution, Resolved, sent_text
 from ledger.plans import Plan
+from ledger.prices import Usage
 from ledger.rules import Action, PolicyKind
 from sidecar.coalescer import Lane
 from sidecar.failure_policy import degraded_decision
@@ -22,8 +24,8 @@ from sidecar.rule_cache import RuleCache
 from sidecar.store_clock import StoreClock
 from sidecar.views import Explanation, UsageView, explanation, usage_view
 
-ATTEMPTS: Final = 2
-"""An operation whose plan was stale, or that reached the store too late, is repeated once."""
+CLOCK_SLACK_MS: Final = 3_600_000
+"""How wrong this sidecar's idea of the store's time may be before a plan is refused that the store would want."""
 
 Answered = Decision | Settlement | LedgerError
 Answer = TypeVar("Answer")
@@ -58,11 +60,15 @@ class Enforcer:
 
         Raises `LedgerError` for what is no decision: another body under a known request id, an overflow.
         """
+        return await self._admit(request, self._loop.time() + self._deadline_s)
+
+    async def _admit(self, request: AdmitRequest, deadline_s: float) -> Decision:
         started = time.perf_counter()  # The loop's own clock ticks in whole milliseconds.
-        deadline_s = self._loop.time() + self._deadline_s
-        admission = self._admission(request)
+        if request.request_id is None:
+            request.request_id = secrets.token_hex(16)
+        admission = self._admission(request, self._clock.now_ms(), deadline_s)
         try:
-            decision = await self._decide(admission, deadline_s)
+            decision = await self._decide(request, admission, deadline_s)
         except StoreError as error:
             self._metrics.record_store_error(error.code)
             decision = degraded_decision(admission, error, self._clock.now_ms())
@@ -86,11 +92,13 @@ class Enforcer:
     async def batch(self, requests: Sequence[Request]) -> list[Answered]:
         """Answer operations in order, each on its own: an error stands in the place of its operation.
 
-        Admissions in a row go to the store together, and so do settles, releases and extends in a row.
+        Admissions in a row go to the store together, and so do settles, releases and extends in a row. One deadline
+        holds for all: what has not been sent by then is answered as without the store.
         """
+        deadline_s = self._loop.time() + self._deadline_s
         answers: list[Answered] = []
         for _, group in groupby(requests, key=type):
-            answers += await asyncio.gather(*[self._answer(request) for request in group])
+            answers += await asyncio.gather(*[self._answer(request, deadline_s) for request in group])
         return answers
 
     async def usage(self, user_id: str, tier: str | None) -> UsageView:
@@ -107,35 +115,32 @@ class Enforcer:
         """Tell which rules apply to a user now and which were skipped; asks nobody."""
         return explanation(self._rules.current, user_id, tier, self._clock.now_ms())
 
-    async def _answer(self, request: Request) -> Answered:
+    async def _answer(self, request: Request, deadline_s: float) -> Answered:
         try:
             if isinstance(request, AdmitRequest):
-                return await self.admit(request)
+                return await self._admit(request, deadline_s)
+            if self._loop.time() >= deadline_s:
+                return StoreUnavailable("the batch has taken longer than a decision may; nothing was sent")
             return await self.resolve(request)
         except LedgerError as error:
             return error
 
-    async def _decide(self, admission: Admission, deadline_s: float) -> Decision:
+    async def _decide(self, request: AdmitRequest, admission: Admission, deadline_s: float) -> Decision:
+        """Decide; once more with a new plan if the store found this one stale, or its own time past `not_after`."""
         lane = self._lanes.admit[self._lanes.partition_of(admission.user_id)]
+        if self._loop.time() >= deadline_s:
+            raise StoreUnavailable("the deadline has passed; nothing was sent")
         answer = await lane.submit(admission)
-        for _ in range(ATTEMPTS - 1):
-            if isinstance(answer, Decision):
-                return answer
-            if isinstance(answer, LedgerError):
-                raise answer
-            self._refresh(admission, answer, deadline_s)
-            answer = await self._until(lane.submit(admission), deadline_s)
+        if isinstance(answer, StalePlan | TooLate):
+            self._clock.observe(answer.store_ms)
+            again = self._admission(request, answer.store_ms, deadline_s)
+            # The lane would wait a whole deadline anew.
+            answer = await self._until(lane.submit(again), deadline_s)
         if isinstance(answer, StalePlan | TooLate):
             raise StoreUnavailable("the store's clock and this sidecar's do not come together")
         if isinstance(answer, LedgerError):
             raise answer
         return answer
-
-    def _refresh(self, admission: Admission, answer: StalePlan | TooLate, deadline_s: float) -> None:
-        """Plan again at the store's time, which it has just told."""
-        self._clock.observe(answer.store_ms)
-        admission.plan = self._plan(admission.user_id, admission.plan.tier, answer.store_ms)
-        admission.not_after_ms = answer.store_ms + int(max(0.0, deadline_s - self._loop.time()) * 1000)
 
     async def _until(self, future: "asyncio.Future[Answer]", deadline_s: float) -> Answer:
         try:
@@ -147,38 +152,42 @@ class Enforcer:
     def _plan(self, user_id: str, tier: str | None, at_ms: int) -> Plan:
         return self._plans.get(self._rules.current, user_id, tier, at_ms)
 
-    def _admission(self, request: AdmitRequest) -> Admission:
-        now_ms = self._clock.now_ms()
+    def _admission(self, request: AdmitRequest, now_ms: int, deadline_s: float) -> Admission:
+        """Make the operation of a request at a moment of the store's clock: rules, price, refusal."""
         plan = self._plan(request.user_id, request.tier, now_ms)
         ttl_ms = request.ttl_s * 1000 if request.operation is Operation.RESERVE else 0
         usage = request.usage
         admission = Admission(
             operation=request.operation,
             plan=plan,
-            request_id=request.request_id or secrets.token_hex(16),
+            request_id=request.request_id or "",
             user_id=request.user_id,
             amount_nanos=request.amount_nanos or 0,
             sent=sent_text(request.operation, request.tier, amount_text(request), ttl_ms),
-            not_after_ms=now_ms + int(self._deadline_s * 1000),
+            not_after_ms=now_ms + int(max(0.0, deadline_s - self._loop.time()) * 1000),
             ttl_ms=ttl_ms,
             model=usage.model if usage else "",
             meta=request.meta,
         )
         if usage is not None:
-            cost_nanos = self._rules.current.prices.cost_nanos(usage)
+            cost_nanos = self._cost_nanos(usage)
             if cost_nanos is None:
                 _apply_unpriced(admission)
             else:
                 admission.amount_nanos = cost_nanos
         return admission
 
+    def _cost_nanos(self, usage: Usage) -> int | None:
+        """Price a usage; None without a price. Raises `InvalidInput` for a cost beyond the cap of amounts."""
+        cost_nanos = self._rules.current.prices.cost_nanos(usage)
+        if cost_nanos is not None and cost_nanos > CAP_NANOS:
+            raise InvalidInput("usage costs more than the cap of 8,000,000 USD", field="usage")
+        return cost_nanos
+
     def _resolution(self, request: ResolveRequest) -> Resolution:
         usage, amount_nanos = request.usage, request.amount_nanos
         if usage is not None:
-            amount_nanos = self._rules.current.prices.cost_nanos(usage)
-        plan = None
-        if request.operation is Operation.SETTLE and request.reserved_at_ms is not None:
-            plan = self._plan(request.user_id, request.tier, request.reserved_at_ms)
+            amount_nanos = self._cost_nanos(usage)
         return Resolution(
             operation=request.operation,
             user_id=request.user_id,
@@ -187,14 +196,27 @@ class Enforcer:
             sent=amount_text(request),
             ttl_ms=request.ttl_s * 1000,
             reserved_at_ms=request.reserved_at_ms,
-            plan=plan,
+            plan=self._plan_of_reserve(request),
             model=usage.model if usage else "",
         )
+
+    def _plan_of_reserve(self, request: ResolveRequest) -> Plan | None:
+        """Return the plan at `reserved_at`, if the store could charge by it at all; the store's clock has the word."""
+        if request.reserved_at_ms is None:
+            return None
+        age_ms = self._clock.now_ms() - request.reserved_at_ms
+        if age_ms < -CLOCK_SLACK_MS:
+            raise InvalidInput("reserved_at lies in the future of the store's clock", field="reserved_at")
+        if age_ms > RETENTION_MS + CLOCK_SLACK_MS:
+            return None
+        return self._plan(request.user_id, request.tier, request.reserved_at_ms)
 
 
 def amount_text(request: Request) -> str:
     """Return the amount or usage as sent: what two requests with one id must share."""
-    return str(request.amount_nanos) if request.usage is None else request.usage.canonical
+    if request.usage is not None:
+        return request.usage.canonical
+    return "" if request.amount_nanos is None else str(request.amount_nanos)
 
 
 def _apply_unpriced(admission: Admission) -> None:

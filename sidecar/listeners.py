@@ -1,5 +1,8 @@
 """The two listeners of a sidecar: decisions on loopback TCP and a Unix socket, health and metrics on another port."""
 
+import contextlib
+import os
+import socket
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +21,7 @@ class Listeners:
         self._decision = web.AppRunner(decision_app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         self._admin = web.AppRunner(admin_app, access_log=None, shutdown_timeout=SHUTDOWN_S)
         self._socket: Path | None = None
+        self._socket_inode = 0
         self.decision_url = ""
         self.admin_url = ""
 
@@ -35,17 +39,17 @@ class Listeners:
             raise
 
     async def _listen_on_socket(self, path: Path) -> None:
-        _remove(path)
+        _remove_stale(path)
         await web.UnixSite(self._decision, str(path)).start()
-        _protect(path)
-        self._socket = path
+        path_stat = _protect(path)
+        self._socket, self._socket_inode = path, path_stat.st_ino
 
     async def close(self) -> None:
         """Accept nothing new, finish what is in flight, close."""
         await self._decision.cleanup()
         await self._admin.cleanup()
         if self._socket is not None:
-            _remove(self._socket)
+            _remove_own(self._socket, self._socket_inode)
 
 
 async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
@@ -55,9 +59,28 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> str:
     return f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}"
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that nobody serves any more. Raises `OSError` for a file that is none, or that answers."""
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise OSError(f"{path} is there and is no socket; name another path")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink(missing_ok=True)
+            return
+    raise OSError(f"{path} is served by another process; stop it first, or name another path")
 
 
-def _protect(path: Path) -> None:
+def _remove_own(path: Path, inode: int) -> None:
+    """Remove our socket, but not one that another process has put in its place."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_ino == inode:
+            path.unlink()
+
+
+def _protect(path: Path) -> os.stat_result:
     path.chmod(SOCKET_MODE)
+    return path.stat()

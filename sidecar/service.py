@@ -5,7 +5,7 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from typing import Any, Final
 import uvloop
 
 from ledger.connection import StoreTimeouts, connect
+from ledger.operations import Admission, Admitted
 from ledger.redis_ledger import RedisLedger
 from ledger.script_connection import ScriptConnection
 from sidecar.app import make_admin_app, make_decision_app
@@ -108,7 +109,7 @@ async def _serving(
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     clock = StoreClock()
-    lanes = make_lanes(ledger, settings, metrics)
+    lanes = make_lanes(ledger, settings, metrics, clock)
     enforcer = Enforcer(
         ledger=ledger,
         lanes=lanes,
@@ -144,7 +145,7 @@ def _depth(lanes: Lanes) -> int:
     return sum(lane.depth for lane in lanes.admit) + sum(lane.depth for lane in lanes.resolve)
 
 
-def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics) -> Lanes:
+def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock: StoreClock) -> Lanes:
     """Return the lanes of every partition."""
     limits = LaneLimits(
         max_batch=settings.max_batch,
@@ -153,9 +154,17 @@ def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics) -> Lan
         deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
     )
     partitions = range(settings.partitions)
+
+    async def admit(admissions: Sequence[Admission]) -> list[Admitted]:
+        # What is not answered in time is answered by the failure policy; it must not land afterwards.
+        last_ms = clock.now_ms() + settings.command_timeout_ms
+        for admission in admissions:
+            admission.not_after_ms = min(admission.not_after_ms, last_ms)
+        return await ledger.admit(admissions)
+
     return Lanes(
         partition_of=ledger.partition_of,
-        admit=[Lane(ledger.admit, limits, metrics.record_batch) for _ in partitions],
+        admit=[Lane(admit, limits, metrics.record_batch) for _ in partitions],
         resolve=[Lane(ledger.resolve, limits, metrics.record_batch) for _ in partitions],
     )
 

@@ -6,16 +6,19 @@ Every sidecar sweeps; two that meet do no harm, because a hold expires once.
 import asyncio
 import logging
 import random
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from ledger.decisions import Operation
-from ledger.errors import StoreError
+from ledger.errors import StoreError, StoreUnavailable
 from ledger.operations import Ledger, Resolution
 from sidecar.store_clock import StoreClock
 
 MAX_USERS_A_SWEEP: Final = 500
-USERS_A_SCRIPT: Final = 16
+ANSWER_S: Final = 1.0
+"""How long the sweeper waits for one answer of the store; nobody else bounds it."""
+
+Answer = TypeVar("Answer")
 
 log = logging.getLogger("spendgate.sweeper")
 
@@ -46,10 +49,7 @@ class Sweeper:
             try:
                 await self.sweep()
             except StoreError as error:
-                self._on_error(error.code)
-                if not self._is_failing:
-                    log.warning("the store does not answer the sweeper: %s", error)
-                self._is_failing = True
+                self._fail(error)
             else:
                 if self._is_failing:
                     log.warning("the store answers the sweeper again")
@@ -57,13 +57,36 @@ class Sweeper:
 
     async def sweep(self) -> int:
         """Resolve due holds once; returns how many users were swept."""
-        self._clock.observe(await self._ledger.store_time_ms())
+        self._clock.observe(await _bounded(self._ledger.store_time_ms()))
         swept = 0
         for partition in range(self._partitions):
-            users = await self._ledger.due_users(partition, MAX_USERS_A_SWEEP)
-            for start in range(0, len(users), USERS_A_SCRIPT):
-                few = users[start : start + USERS_A_SCRIPT]
-                await self._ledger.resolve([Resolution(operation=Operation.EXPIRE, user_id=user) for user in few])
-            await self._ledger.trim_events(partition)
-            swept += len(users)
+            for user_id in await _bounded(self._ledger.due_users(partition, MAX_USERS_A_SWEEP)):
+                swept += await self._expire(user_id)
+            await _bounded(self._ledger.trim_events(partition))
         return swept
+
+    async def _expire(self, user_id: str) -> bool:
+        """Resolve one user's due holds in a script of their own: a broken user must not stop the sweep."""
+        try:
+            await _bounded(self._ledger.resolve([Resolution(operation=Operation.EXPIRE, user_id=user_id)]))
+        except StoreError as error:
+            if error.code != "store_error":
+                raise
+            self._on_error(error.code)
+            log.error("holds of a user cannot be expired: %s (%s)", error, error.__cause__)  # noqa: TRY400 - no trace
+            return False
+        return True
+
+    def _fail(self, error: StoreError) -> None:
+        self._on_error(error.code)
+        if not self._is_failing:
+            log.warning("the store does not answer the sweeper: %s", error)
+        self._is_failing = True
+
+
+async def _bounded(answer: Awaitable[Answer]) -> Answer:
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await answer
+    except TimeoutError:
+        raise StoreUnavailable("the store did not answer in time") from None

@@ -21,6 +21,7 @@ local function load_counter(key, code, calendar)
     calls = number_of(stored[3]),
     seeded = stored[4] == '1',
     delta = 0, -- the change of spend since it was last written
+    beyond = number_of(stored[1]) > MAX_EXACT, -- a double is no longer exact: only HINCRBY writes it
   }
   counters[key] = counter
   return counter
@@ -42,8 +43,8 @@ end
 
 -- A zone that was never counted for this user starts from the workspace's counter `source` of the same window type.
 -- What is held there counts as spent here: those holds will be settled on the windows of their reserve only, and a
--- limit in the new zone must not be passed by them. The previous window's counter proves that it was counted before: then nothing of `source` belongs here. Repeated
--- until something is written, because `source` may change meanwhile.
+-- limit in the new zone must not be passed by them. The previous window's counter proves that the zone was counted
+-- before: then nothing of `source` belongs here. Repeated until something is written, because `source` may change.
 local function seed_counter(counter, source, previous_key)
   if counter.exists or counter.touched then
     return
@@ -64,8 +65,9 @@ local function add(counter, spend, held, calls)
     touched[#touched + 1] = counter
   end
   if counter.delta + spend > MAX_EXACT then
-    redis.call('HINCRBY', counter.key, 'spend', digits(counter.delta))
-    counter.delta, counter.written_through = 0, true
+    counter.parts = counter.parts or {}
+    counter.parts[#counter.parts + 1] = counter.delta
+    counter.delta, counter.beyond = 0, true
   end
   counter.delta = counter.delta + spend
   counter.spend = math.max(0, counter.spend + spend)
@@ -92,9 +94,11 @@ local function write_rare_fields(counter)
 end
 
 local function write_counter(counter)
-  if counter.written_through or counter.spend > MAX_EXACT then
-    -- Beyond 2^53 a double is no longer exact, but HINCRBY is.
-    redis.call('HINCRBY', counter.key, 'spend', digits(counter.delta))
+  if counter.beyond or counter.spend > MAX_EXACT then
+    for _, part in ipairs(counter.parts or {}) do
+      redis.pcall('HINCRBY', counter.key, 'spend', digits(part))
+    end
+    redis.pcall('HINCRBY', counter.key, 'spend', digits(counter.delta))
     redis.call('HSET', counter.key, 'calls', digits(counter.calls), 'held', digits(counter.held))
   elseif counter.is_total then
     redis.call('HSET', counter.key, 'spend', digits(counter.spend), 'calls', digits(counter.calls))

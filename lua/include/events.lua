@@ -8,7 +8,7 @@ local tally_order = {}
 local function tally_of(line)
   local tally = tallies[line.tally]
   if not tally then
-    tally = { key = line.tally, code = line.counter.code, fields = {}, order = {} }
+    tally = { key = line.tally, code = line.counter.code, fields = {}, order = {}, parts = {} }
     tallies[line.tally] = tally
     tally_order[#tally_order + 1] = tally
   end
@@ -19,6 +19,10 @@ local function count(tally, field, number)
   if not tally.fields[field] then
     tally.fields[field] = 0
     tally.order[#tally.order + 1] = field
+  end
+  if tally.fields[field] + number > MAX_EXACT then
+    tally.parts[#tally.parts + 1] = { field, tally.fields[field] }
+    tally.fields[field] = 0
   end
   tally.fields[field] = tally.fields[field] + number
 end
@@ -77,17 +81,22 @@ end
 
 local function write_events(stream, max_events)
   for _, fields in ipairs(events) do
-    redis.call('XADD', stream, 'MAXLEN', '~', max_events, '*', unpack(fields))
+    redis.pcall('XADD', stream, 'MAXLEN', '~', max_events, '*', unpack(fields))
   end
   if events[1] then
     redis.call('PEXPIRE', stream, digits(EVENT_TTL_MS))
   end
 end
 
+-- A sum that would pass 2^63 stays where it is: refused calls are not bounded by the cap, and their count goes on.
+
 local function write_tallies()
   for _, tally in ipairs(tally_order) do
+    for _, part in ipairs(tally.parts) do
+      redis.pcall('HINCRBY', tally.key, part[1], digits(part[2]))
+    end
     for _, field in ipairs(tally.order) do
-      redis.call('HINCRBY', tally.key, field, digits(tally.fields[field]))
+      redis.pcall('HINCRBY', tally.key, field, digits(tally.fields[field]))
     end
     redis.call('PEXPIRE', tally.key, window_ttl_ms(tally.code))
   end

@@ -25,6 +25,13 @@ local function new_line(rule, counter, tally)
   }
 end
 
+-- Takes the fullness of every line anew, after a charge.
+local function refill(lines)
+  for _, line in ipairs(lines) do
+    line.full = fullness(line.counter, line.rule.limit)
+  end
+end
+
 -- Returns the strongest outcome and the index of the fullest line that has it (0 without lines). Ties: the first.
 local function strongest(lines)
   local outcome, chosen = 'allow', 0

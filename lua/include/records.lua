@@ -1,4 +1,5 @@
--- The record of a request id: one string of fields joined by 0x1D, kept 48 h after the check or the hold's end.
+-- The record of a request id: one string of fields joined by 0x1D in the order of RECORD_FIELDS, kept 48 h after the
+-- check or the hold's end.
 --   user request      whose record this is (holds and settles only)
 --   op                check, reserve, settle (of an unknown id), unattributed (a settle that found nothing)
 --   sent              what another request with this id must have sent to be a replay
@@ -85,7 +86,7 @@ local function index_hold(record, holds_key)
   end
   redis.call('ZADD', holds_key, record.fields.deadline, record.key)
   redis.call('PEXPIRE', holds_key, digits(OPEN_HOLD_TTL_MS))
-  redis.call('ZADD', record.due_key, 'LT', record.fields.deadline, record.fields.user)
+  redis.pcall('ZADD', record.due_key, 'LT', record.fields.deadline, record.fields.user)
   redis.call('PEXPIRE', record.due_key, digits(OPEN_HOLD_TTL_MS))
 end
 

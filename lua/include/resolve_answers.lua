@@ -15,9 +15,7 @@ end
 
 -- Returns the answer's text. `unpriced` is 1 for a usage without a price.
 local function settlement_text(record, lines, state_before, unpriced)
-  for _, line in ipairs(lines) do
-    line.full = fullness(line.counter, line.rule.limit)
-  end
+  refill(lines)
   local outcome, chosen = strongest(lines)
   local reason = outcome == 'warn' and 'threshold' or calm_reason(lines)
   local fields = record.fields
@@ -30,7 +28,7 @@ end
 
 local function reply(status, record, answer)
   local fields = record.fields
-  return { status, answer, fields.context, fields.tier, fields.deadline or '' }
+  return { status, answer, fields.context, fields.deadline or '' }
 end
 
 -- Keeps the answer that ended the hold and returns it.

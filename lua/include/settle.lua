@@ -1,5 +1,17 @@
 -- Settle: the actual replaces the estimate. A known actual is never refused because of a limit.
 
+local FUTURE_TOLERANCE_MS = 5 * 60 * 1000 -- a sidecar's clock that is ahead must not lose a known actual
+
+local unattributed_amounts = {}
+
+local function write_unattributed()
+  for _, amount in ipairs(unattributed_amounts) do
+    redis.pcall('HINCRBY', unattributed_key, 'count', 1)
+    redis.pcall('HINCRBY', unattributed_key, 'nanos', digits(amount))
+    redis.pcall('PEXPIRE', unattributed_key, digits(WINDOW_GRACE_MS))
+  end
+end
+
 -- Keeps a settle that belongs to no hold, once a request id, and answers `status`.
 local function unattributed(operation, status)
   local record = load_record(operation.record_key)
@@ -8,9 +20,7 @@ local function unattributed(operation, status)
   end
   change_record(record, { 'op', 'unattributed', 'user', operation.user, 'request', operation.request })
   local amount = operation.amount or 0
-  redis.call('HINCRBY', unattributed_key, 'count', 1)
-  redis.call('HINCRBY', unattributed_key, 'nanos', digits(amount))
-  redis.call('PEXPIRE', unattributed_key, digits(WINDOW_GRACE_MS))
+  unattributed_amounts[#unattributed_amounts + 1] = amount
   local call = { user = operation.user, request = operation.request, tier = '', model = operation.model, meta = '' }
   log_event('unattributed', call, amount, status, {}, 0)
   return { status }
@@ -28,7 +38,7 @@ local function reconstruct(operation)
     'sent', 'settle\31\31\31',
     'amount', digits(amount),
     'charged', digits(amount),
-    'at', digits(operation.reserved_at_ms),
+    'at', digits(math.min(operation.reserved_at_ms, now_ms)),
     'user', operation.user,
     'request', operation.request,
     'model', operation.model,
@@ -51,10 +61,10 @@ local function settle_unknown(operation)
   if not reserved_at_ms then
     return unattributed(operation, 'missing')
   end
-  if reserved_at_ms > now_ms then
+  if reserved_at_ms > now_ms + FUTURE_TOLERANCE_MS then
     return { 'future' }
   end
-  if now_ms - reserved_at_ms > RECORD_TTL_MS then
+  if now_ms - reserved_at_ms > RECORD_TTL_MS or not operation.plan then
     return unattributed(operation, 'too_old')
   end
   return reconstruct(operation)

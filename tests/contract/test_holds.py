@@ -3,6 +3,7 @@
 import pytest
 
 from ledger.decisions import (
+    FUTURE_TOLERANCE_MS,
     MAX_HOLD_MS,
     RETENTION_MS,
     HoldState,
@@ -257,7 +258,7 @@ async def test_a_marked_id_can_still_be_reserved(caller: Caller) -> None:
 
 async def test_a_reserve_in_the_future_is_refused(caller: Caller) -> None:
     """The field is named, nothing is written."""
-    result = await caller.try_settle("lost", 3, reserved_at_ms=NOON_MS + 1)
+    result = await caller.try_settle("lost", 3, reserved_at_ms=NOON_MS + FUTURE_TOLERANCE_MS + 1)
     assert (InvalidInput, "invalid_field", "reserved_at") == refusal(result)
     assert ((0, 0), []) == (await caller.spent_and_held(), await caller.event_types())
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ledger.decisions import (
+    FUTURE_TOLERANCE_MS,
     MAX_HOLD_MS,
     RETENTION_MS,
     Decision,
@@ -210,7 +211,7 @@ class Account:
 
     def _settle_unknown(self, resolution: Resolution, result: Resolved) -> None:
         reserved_ms, plan = resolution.reserved_at_ms, resolution.plan
-        if reserved_ms is not None and reserved_ms > self._now_ms:
+        if reserved_ms is not None and reserved_ms > self._now_ms + FUTURE_TOLERANCE_MS:
             return
         if reserved_ms is None or plan is None or self._now_ms - reserved_ms > RETENTION_MS:
             key = (resolution.user_id, resolution.request_id)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from ledger.decisions import RETENTION_MS, Operation, Reason
+from ledger.decisions import FUTURE_TOLERANCE_MS, RETENTION_MS, Operation, Reason
 from ledger.operations import Admission, Resolution, sent_text
 from ledger.plans import compile_plan
 from ledger.rules import Action, Mode, OnExpiry, RuleSet
@@ -134,7 +134,9 @@ _ends = st.builds(
     usd=st.sampled_from((0, 1, 2, 3, 4, 5, 6, 8, None)),
     tier=_tiers,
     ttl_s=_ttls,
-    reserved_ago_ms=st.sampled_from((*[None] * 9, 0, 3 * HOUR_MS, 30 * HOUR_MS, RETENTION_MS + 1, -1)),
+    reserved_ago_ms=st.sampled_from(
+        (*[None] * 9, 0, 3 * HOUR_MS, 30 * HOUR_MS, RETENTION_MS + 1, -1, -FUTURE_TOLERANCE_MS - 1)
+    ),
 )
 _pauses = st.sampled_from((1, 1000, 61_000, HOUR_MS, 5 * HOUR_MS, 13 * HOUR_MS)).map(PassTime)
 _steps = st.one_of(
