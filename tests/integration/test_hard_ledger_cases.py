@@ -1,6 +1,5 @@
 """Cases of a real server that a ledger in memory does not have: sums past 2^63, broken keys, lost connections."""
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -128,7 +127,7 @@ async def test_a_broken_user_does_not_stop_the_sweep(book: Book) -> None:
     await book.client.delete(counter)
     await book.client.sadd(counter, "of another type")
     while await book.ledger.store_time_ms() <= book.now_ms + 5:
-        await asyncio.sleep(0)
+        pass  # Each turn asks the store for its time; the holds are due within milliseconds.
     codes: list[str] = []
     sweeper = Sweeper(book.ledger, StoreClock(), partitions=1, interval_s=1.0, on_error=codes.append)
     assert (1, ["store_error"]) == (await sweeper.sweep(), codes)
