@@ -33,6 +33,9 @@ from sidecar.sweeper import Sweeper
 ANSWER_MARGIN_S: Final = 0.01
 """Kept of the deadline for encoding and sending an answer."""
 
+CANCELLATIONS: Final = 10
+CANCELLED_WITHIN_S: Final = 0.1
+
 COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
 
 log = logging.getLogger("spendgate")
@@ -196,6 +199,16 @@ class _Background:
             self._on_failure()
 
     async def stop(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Cancel all and wait until they have ended.
+
+        Repeated: redis-py sends through `asyncio.wait_for`, which on Python 3.11 swallows a cancellation that comes
+        in the moment the sending is done. The task would go on, and the process would never end.
+        """
+        attempts = 0
+        while self._tasks and attempts < CANCELLATIONS:
+            attempts += 1
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CANCELLED_WITHIN_S)
+        if self._tasks:
+            log.error("%d background tasks do not end; going on without them", len(self._tasks))

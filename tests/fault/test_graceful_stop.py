@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from sidecar.service import _Background
 from tests.support.apps import Answer, Call, ask, open_session
 from tests.support.books import new_workspace, read_books
 from tests.support.processes import SidecarProcess, running_sidecar, template, write_rules
@@ -157,3 +158,24 @@ async def test_an_idle_sidecar_stops_at_once(tmp_path: Path) -> None:
         code, elapsed_s = await _stop(sidecar)
 
     assert (0, True) == (code, elapsed_s < STOPPED_WITHIN_S / 2)
+
+
+async def test_a_swallowed_cancellation_does_not_keep_the_process() -> None:
+    """A background task that misses a cancellation is cancelled again; catches a stop that waits for it for ever."""
+    ended = asyncio.Event()
+
+    async def deaf_once() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    background = _Background(on_failure=lambda: None)
+    background.start(deaf_once())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(STOPPED_WITHIN_S):
+        await background.stop()
+
+    assert ended.is_set()

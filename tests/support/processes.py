@@ -119,11 +119,16 @@ def _logs(directories: Sequence[Path]) -> list[Path]:
 
 
 def _end(processes: "Sequence[subprocess.Popen[bytes]]") -> None:
-    """Ask all to stop, then make sure that none is left."""
+    """Ask all to stop and make sure that none is left; raises `RuntimeError` if one did not stop by itself."""
     for process in processes:
         process.send_signal(signal.SIGTERM)
+    killed = 0
     for process in processes:
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(STOP_DEADLINE_S)
-        process.kill()
-        process.wait()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+    if killed:
+        raise RuntimeError(f"{killed} sidecars did not stop on SIGTERM")
