@@ -8,7 +8,7 @@ not answer in time is to be asked anew; so no reply can reach the wrong caller.
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -17,13 +17,16 @@ from redis.exceptions import RedisError, ResponseError
 if TYPE_CHECKING:
     import redis.asyncio as redis
 
+REPLY_LIMIT_S: Final = 15.0
+
 Reply = asyncio.Future[Any]
 
 
 class ScriptConnection:
     """A `CommandRunner` with the address of a client; connects on first use and after a loss.
 
-    It has no timeout of its own but for connecting: the caller bounds the whole call, and cancels it.
+    The caller bounds the whole call, and cancels it; `REPLY_LIMIT_S` is only the end of waiting for a caller whose
+    cancellation was lost on the way (redis-py's handshake uses `asyncio.wait_for`, which can swallow one).
     """
 
     def __init__(self, client: "redis.Redis") -> None:
@@ -40,8 +43,9 @@ class ScriptConnection:
         async with self._sending:
             connection = await self._send(packed, reply)
         try:
-            return await reply
-        except asyncio.CancelledError as error:
+            async with asyncio.timeout(REPLY_LIMIT_S):
+                return await reply
+        except (asyncio.CancelledError, TimeoutError) as error:
             await self._lose(connection, error)
             raise
 
