@@ -13,6 +13,7 @@ from typing import Any, Final
 import uvloop
 
 from ledger.connection import StoreTimeouts, connect
+from ledger.errors import LedgerError
 from ledger.operations import Admission, Admitted
 from ledger.redis_ledger import RedisLedger
 from ledger.script_connection import ScriptConnection
@@ -49,16 +50,23 @@ def run(settings: Settings) -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Do as `run`, on a running event loop."""
-    stop = asyncio.Event()
+    """Do as `run`, on a running event loop. Raises `LedgerError` when a background task failed."""
+    stop, failed = asyncio.Event(), asyncio.Event()
+
+    def fail() -> None:
+        failed.set()
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with running_sidecar(settings, on_failure=stop.set) as listeners:
+    async with running_sidecar(settings, on_failure=fail) as listeners:
         _calm_collector()
         log.info("serving decisions on %s, metrics on %s", listeners.decision_url, listeners.admin_url)
         await stop.wait()
         log.info("stopping: in-flight decisions finish")
+    if failed.is_set():
+        raise LedgerError("a background task failed; the log says why")
 
 
 def _calm_collector() -> None:
