@@ -81,14 +81,19 @@ class ScriptConnection:
         except (RedisError, OSError, TimeoutError) as error:
             await self._lose(connection, error)
         finally:
-            self._reader = None
+            if self._reader is asyncio.current_task():
+                self._reader = None
 
     async def _lose(self, connection: Any, error: BaseException) -> None:
         """Close a connection that can no longer be trusted; whatever was sent on it may have run."""
         if connection is None or connection is not self._connection:
             return
+        # All three belong together: the next connection has replies and a reader of its own.
         self._connection = None
+        reader, self._reader = self._reader, None
         pending, self._pending = self._pending, deque()
+        if reader is not None and reader is not asyncio.current_task():
+            reader.cancel()
         for reply in pending:
             if not reply.done():
                 reply.set_exception(RedisConnectionError(f"the connection was lost before the reply came: {error}"))
@@ -97,11 +102,10 @@ class ScriptConnection:
 
     async def aclose(self) -> None:
         """Close the connection; nobody may wait for a reply any more."""
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.wait([self._reader])
-        if self._connection is not None:
-            await self._lose(self._connection, ConnectionAbortedError("closed"))
+        reader = self._reader
+        await self._lose(self._connection, ConnectionAbortedError("closed"))
+        if reader is not None:
+            await asyncio.wait([reader])
 
 
 async def _read_one(connection: Any) -> Any:

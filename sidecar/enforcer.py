@@ -24,10 +24,13 @@ from sidecar.rule_cache import RuleCache
 from sidecar.store_clock import StoreClock
 from sidecar.views import Explanation, UsageView, explanation, usage_view
 
+TURN_S: Final = 0.005
+"""A fresh request has its whole deadline, but for what its turn of the loop took."""
 CLOCK_SLACK_MS: Final = 3_600_000
 """How wrong this sidecar's idea of the store's time may be before a plan is refused that the store would want."""
 
 Answered = Decision | Settlement | LedgerError
+Operations = TypeVar("Operations")
 Answer = TypeVar("Answer")
 
 
@@ -77,10 +80,13 @@ class Enforcer:
 
     async def resolve(self, request: ResolveRequest) -> Settlement:
         """Answer a settle, release or extend; raises `LedgerError`, `StoreError` if the store gave no answer."""
+        return await self._resolve(request, self._loop.time() + self._deadline_s)
+
+    async def _resolve(self, request: ResolveRequest, deadline_s: float) -> Settlement:
         resolution = self._resolution(request)
         lane = self._lanes.resolve[self._lanes.partition_of(request.user_id)]
         try:
-            answer = await lane.submit(resolution)
+            answer = await self._ask(lane, resolution, deadline_s)
         except StoreError as error:
             self._metrics.record_store_error(error.code)
             raise
@@ -119,33 +125,34 @@ class Enforcer:
         try:
             if isinstance(request, AdmitRequest):
                 return await self._admit(request, deadline_s)
-            if self._loop.time() >= deadline_s:
-                return StoreUnavailable("the batch has taken longer than a decision may; nothing was sent")
-            return await self.resolve(request)
+            return await self._resolve(request, deadline_s)
         except LedgerError as error:
             return error
 
     async def _decide(self, request: AdmitRequest, admission: Admission, deadline_s: float) -> Decision:
         """Decide; once more with a new plan if the store found this one stale, or its own time past `not_after`."""
         lane = self._lanes.admit[self._lanes.partition_of(admission.user_id)]
-        if self._loop.time() >= deadline_s:
-            raise StoreUnavailable("the deadline has passed; nothing was sent")
-        answer = await lane.submit(admission)
+        answer = await self._ask(lane, admission, deadline_s)
         if isinstance(answer, StalePlan | TooLate):
             self._clock.observe(answer.store_ms)
             again = self._admission(request, answer.store_ms, deadline_s)
-            # The lane would wait a whole deadline anew.
-            answer = await self._until(lane.submit(again), deadline_s)
+            answer = await self._ask(lane, again, deadline_s)
         if isinstance(answer, StalePlan | TooLate):
             raise StoreUnavailable("the store's clock and this sidecar's do not come together")
         if isinstance(answer, LedgerError):
             raise answer
         return answer
 
-    async def _until(self, future: "asyncio.Future[Answer]", deadline_s: float) -> Answer:
+    async def _ask(self, lane: Lane[Operations, Answer], operation: Operations, deadline_s: float) -> Answer:
+        """Put an operation to the store. A lane gives it a whole deadline; one that has less left is bounded here."""
+        left_s = deadline_s - self._loop.time()
+        if left_s <= 0:
+            raise StoreUnavailable("the deadline has passed; nothing was sent")
+        if left_s > self._deadline_s - TURN_S:
+            return await lane.submit(operation)
         try:
-            async with asyncio.timeout_at(deadline_s):
-                return await future
+            async with asyncio.timeout(left_s):
+                return await lane.submit(operation)
         except TimeoutError:
             raise StoreUnavailable("the store did not answer within the deadline") from None
 

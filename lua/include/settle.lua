@@ -47,10 +47,10 @@ local function reconstruct(operation)
   })
   change_record(record, { 'context', plan.context, 'windows', plan.windows, 'tiers', plan.tiers })
   change_record(record, hold_fields(plan))
-  local chosen = fullest(lines_of(record))
-  log_event('reconstructed', call_of(record), amount, 'reconstructed', lines_of(record), chosen)
+  local found, call = lines_of(record), call_of(record)
+  log_event('reconstructed', call, amount, 'reconstructed', found, fullest(found))
   if is_unpriced then
-    log_event('unpriced', call_of(record), amount, 'unpriced', lines_of(record), chosen)
+    log_event('unpriced', call, amount, 'unpriced', found, fullest(found))
   end
   local lines = warn_after_charge(record, amount)
   return conclude(operation, record, 'settled', settlement_text(record, lines, 'unknown', is_unpriced and 1 or 0))
