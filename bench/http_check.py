@@ -25,6 +25,7 @@ from cli.embedded import EmbeddedStore
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SUBJECTS = ("noop", "spendgate", "pool")
+FIGURES = ("per_second", "p50_ms", "p99_ms", "max_ms", "server_cpu_us", "store_cpu_us")
 START_DEADLINE_S = 20.0
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 Round = dict[str, dict[str, float]]
@@ -54,8 +55,8 @@ def wait_until_open(port: int) -> None:
 
 
 @contextlib.contextmanager
-def server(arguments: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
-    """Run one subject on the first core."""
+def server(arguments: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+    """Run one subject on the first core; yields its process id."""
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
@@ -66,7 +67,7 @@ def server(arguments: list[str], port: int, environment: dict[str, str]) -> Iter
     )
     try:
         wait_until_open(port)
-        yield
+        yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(10)
@@ -95,6 +96,24 @@ def measure(port: int, connections: int, seconds: float) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(output).items()}
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time a process has used, where the platform tells (Linux)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure_with_cpu(port: int, pids: dict[str, int], connections: int, seconds: float) -> dict[str, float]:
+    """Return what the generator saw, and the CPU a request of each process in microseconds."""
+    before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+    result = measure(port, connections, seconds)
+    for name, pid in pids.items():
+        result[f"{name}_cpu_us"] = (cpu_seconds(pid) - before[name]) * 1e6 / result["requests"]
+    return result
+
+
 def run_rounds(rounds: int, seconds: float, connections: int) -> list[Round]:
     """Return what each subject did in each round."""
     results: list[Round] = []
@@ -102,13 +121,21 @@ def run_rounds(rounds: int, seconds: float, connections: int) -> list[Round]:
         pin(-1)
         store = stack.enter_context(EmbeddedStore.start(Path(name) / "store"))
         ports = {subject: free_port() for subject in SUBJECTS}
+        pids = {}
         for subject, port in ports.items():
             arguments, environment = start_arguments(subject, port, store.url, Path(name))
-            stack.enter_context(server(arguments, port, environment))
+            pids[subject] = stack.enter_context(server(arguments, port, environment))
             measure(port, connections, 0.5)
         for number in range(rounds):
             order = SUBJECTS if number % 2 == 0 else SUBJECTS[::-1]
-            results.append({subject: measure(ports[subject], connections, seconds) for subject in order})
+            results.append(
+                {
+                    subject: measure_with_cpu(
+                        ports[subject], {"server": pids[subject], "store": store.pid}, connections, seconds
+                    )
+                    for subject in order
+                }
+            )
             show_round(number, results[-1])
     return results
 
@@ -124,10 +151,7 @@ def summarize(rounds: list[Round]) -> dict[str, object]:
     if any(entry[subject]["not_ok"] for entry in rounds for subject in SUBJECTS):
         raise SystemExit("some answers were not OK; the figures would mean nothing")
     medians = {
-        subject: {
-            figure: statistics.median(entry[subject][figure] for entry in rounds)
-            for figure in ("per_second", "p50_ms", "p99_ms", "max_ms")
-        }
+        subject: {figure: statistics.median(entry[subject][figure] for entry in rounds) for figure in FIGURES}
         for subject in SUBJECTS
     }
     ratios = {}
@@ -156,11 +180,12 @@ def show(summary: dict[str, object]) -> None:
     """Print the table."""
     medians = summary["medians"]
     assert isinstance(medians, dict)
-    print(f"\n{'server':<12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}")
+    print(f"\n{'server':<12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'CPU us':>9}{'store us':>10}")
     for subject, figures in medians.items():
         print(
             f"{subject:<12}{figures['per_second']:>12,.0f}{figures['p50_ms']:>9.2f}"
             f"{figures['p99_ms']:>9.2f}{figures['max_ms']:>9.2f}"
+            f"{figures['server_cpu_us']:>9.0f}{figures['store_cpu_us']:>10.0f}"
         )
     ratios = summary["ratios"]
     assert isinstance(ratios, dict)

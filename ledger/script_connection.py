@@ -1,7 +1,7 @@
 """One connection for scripts, pipelined: a batch may be sent before the one ahead of it was answered.
 
 redis-py connects, authenticates and reads; packing is hiredis' own, in C, because redis-py's asyncio client packs
-every argument in Python (11 microseconds a check against 2, see docs/decisions/0006). Replies come in the order of
+every argument in Python (docs/decisions/0006). Replies come in the order of
 the commands, and one reader takes them all. A caller that gives up closes the connection, because a store that did
 not answer in time is to be asked anew; so no reply can reach the wrong caller.
 """

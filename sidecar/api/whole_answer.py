@@ -1,7 +1,7 @@
 """An answer whose bytes are known at once, written in one piece.
 
-aiohttp prepares a general response for what a decision never needs (cookies, compression, chunks, ranges): 28 of 80
-microseconds of a check. This one is used for the answers to POST; an old or closing connection gets aiohttp's own.
+aiohttp prepares a general response for what a decision never needs (cookies, compression, chunks, ranges), see
+docs/decisions/0007. This one is used for the answers to POST; an old or closing connection gets aiohttp's own.
 """
 
 import time
