@@ -35,7 +35,7 @@ def command() -> tuple[str | int, ...]:
                 not_after_ms=plan.valid_until_ms,
             )
         )
-    words = batch.keys(keys.events, keys.due)
+    words = batch.keys(keys.events, keys.due, keys.tiers)
     return ("EVALSHA", "0" * 40, len(words), *words, *batch.arguments(keys.prefix, 1_000_000))
 
 

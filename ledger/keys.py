@@ -46,6 +46,11 @@ class PartitionKeys:
         return f"{self.prefix}due"
 
     @property
+    def tiers(self) -> str:
+        """The sorted set of tiers that have totals; score: the end of their latest window, Unix ms."""
+        return f"{self.prefix}tiers"
+
+    @property
     def unattributed(self) -> str:
         """The hash that sums settles which belong to no hold."""
         return f"{self.prefix}unattributed"

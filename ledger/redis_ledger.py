@@ -66,7 +66,7 @@ class RedisLedger:
         for admission in admissions:
             batch.add_admission(admission)
         arguments = batch.arguments(keys.prefix, self._max_events)
-        replies = await self._run("admit", batch.keys(keys.events, keys.due), arguments)
+        replies = await self._run("admit", batch.keys(keys.events, keys.due, keys.tiers), arguments)
         return [decode_admission(*pair) for pair in zip(admissions, replies, strict=True)]
 
     async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
@@ -77,7 +77,8 @@ class RedisLedger:
         for resolution in resolutions:
             batch.add_resolution(resolution)
         arguments = batch.arguments(keys.prefix, self._max_events)
-        replies = await self._run("resolve", batch.keys(keys.events, keys.due, keys.unattributed), arguments)
+        shared = (keys.events, keys.due, keys.tiers, keys.unattributed)
+        replies = await self._run("resolve", batch.keys(*shared), arguments)
         return [decode_resolution(*pair) for pair in zip(resolutions, replies, strict=True)]
 
     async def usage(self, user_id: str, plan: Plan) -> UserUsage:

@@ -2,7 +2,7 @@
 -- Admits or refuses calls before they spend: checks (a known amount is charged) and reserves (an estimate is held).
 -- A batch is decided in order, each call on its own: all or nothing over every budget of the call.
 --
--- KEYS  events due, then for each plan: see include/plans.lua, then for each call: record holds, and its counters
+-- KEYS  events due tiers, then for each plan: see include/plans.lua, then for each call: record holds, and its counters
 -- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events
 --       number of plans, the plans (include/plans.lua), number of calls, then each call in one text, joined by 0x1E:
 --       op (check | reserve) plan (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) model meta
@@ -17,7 +17,7 @@
 -- Without flags the server refuses this script as a whole when `maxmemory` is reached.
 -- @include numbers clock arguments counters rules lines events
 
-local events_key, due_key = next_key(), next_key()
+local events_key, due_key, tiers_key = next_key(), next_key(), next_key()
 local prefix, max_events = next_argument(), next_argument()
 
 -- @include records holds plans writes
@@ -230,5 +230,5 @@ local answers = {}
 for index = 1, tonumber(next_argument()) do
   answers[index] = admit(next_call())
 end
-write_all(events_key, max_events) -- 5. write
+write_all(events_key, tiers_key, max_events) -- 5. write
 return answers

@@ -2,8 +2,8 @@
 -- Ends holds after the call: settle (the actual replaces the estimate), release (given back), extend (kept alive),
 -- expire (the sweeper's: resolve what is due). A batch is done in order, each operation on its own.
 --
--- KEYS  events due unattributed, then for each plan: see include/plans.lua, then for each operation: record holds, and
---       the counters of its plan if it has one
+-- KEYS  events due tiers unattributed, then for each plan: see include/plans.lua, then for each operation: record
+--       holds, and the counters of its plan if it has one
 -- ARGV  prefix max_events number of plans, the plans, number of operations, then each in one text, joined by 0x1E:
 --       op plan (index; 0: none) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
 --       reserved_at (Unix ms; empty: not given) model
@@ -14,7 +14,7 @@
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
 -- @include numbers clock arguments counters rules lines events
 
-local events_key, due_key, unattributed_key = next_key(), next_key(), next_key()
+local events_key, due_key, tiers_key, unattributed_key = next_key(), next_key(), next_key(), next_key()
 local prefix, max_events = next_argument(), next_argument()
 
 -- @include records holds plans writes
@@ -53,6 +53,6 @@ for index = 1, tonumber(next_argument()) do
   local operation = next_operation()
   answers[index] = operations[operation.op](operation)
 end
-write_all(events_key, max_events)
+write_all(events_key, tiers_key, max_events)
 write_unattributed()
 return answers

@@ -3,6 +3,7 @@
 -- so that a script that fails has written nothing.
 local counters = {} -- by key
 local touched = {} -- those to write, in the order of their first change
+local new_totals = {} -- the keys of tier totals that this script makes
 
 -- Returns the counter under `key`; `code` is its window ("day:<start>:<end>", Unix seconds).
 local function load_counter(key, code, calendar)
@@ -85,6 +86,9 @@ local function write_rare_fields(counter)
       redis.call('HSET', counter.key, 'calendar', counter.calendar)
     end
     redis.call('PEXPIRE', counter.key, window_ttl_ms(counter.code))
+    if counter.is_total then
+      new_totals[#new_totals + 1] = counter.key
+    end
   end
   for field, mark in pairs(counter.marks or {}) do
     if mark.changed then
