@@ -1,13 +1,13 @@
 """Reads all counters, totals, records and hold indexes of a workspace for the audit, by SCAN."""
 
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 
 from ledger.errors import StoreUnavailable
 from ledger.plans import FIELD, parse_window_code
+from ledger.record_text import parse_record
 from ledger.script_arguments import ROW
 from ledger.windows import Window
 
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     import redis.asyncio as redis
 
 SCAN_COUNT: Final = 1000
-RECORD_SEPARATOR: Final = "\x1d"
-RECORD_FIELDS: Final = (
-    *("op", "sent", "state", "charged", "at", "answer", "context", "windows", "tiers"),
-    *("user", "request", "amount", "deadline"),
-)
-"""The first fields of a record, in the order of ``lua/include/records.lua``."""
 
 CounterKey = tuple[Window, str]
 TotalKey = tuple[Window, str]
@@ -122,9 +116,7 @@ def _read_total(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> No
 
 
 def _read_record(snapshot: Snapshot, key: bytes, value: bytes) -> None:
-    record = dict(
-        zip_longest(RECORD_FIELDS, value.decode().split(RECORD_SEPARATOR)[: len(RECORD_FIELDS)], fillvalue="")
-    )
+    record = parse_record(value)
     if record["op"] == "unattributed":
         return
     _, length, rest = _rest(key).split(":", 2)

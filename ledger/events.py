@@ -1,0 +1,241 @@
+"""Events of the enforcement log, where they stand in it, and which of them one wants to see."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from ledger.errors import InvalidInput
+from ledger.plans import parse_window_code
+from ledger.windows import Window
+
+_POSITION: Final = re.compile(r"(\d{1,15})-(\d{1,15})-(\d{1,4})", re.ASCII)
+_CURSOR: Final = re.compile(r"[0-9a-z]{1,11}(\.([0-9a-z]{1,11}(-[0-9a-z]{1,11})?)?){1,4096}", re.ASCII)
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class EventType(StrEnum):
+    """What the ledger logs; `ACTIONS` are the decisions of the enforcement log proper."""
+
+    BLOCKED = "blocked"
+    WARNED = "warned"
+    DRY_RUN = "dry_run"
+    EXPIRED = "expired"
+    OVERRUN = "overrun"
+    LATE_SETTLE = "late_settle"
+    RECONSTRUCTED = "reconstructed"
+    UNPRICED = "unpriced"
+    UNATTRIBUTED = "unattributed"
+    ADJUSTED = "adjusted"
+
+
+ACTIONS: Final = frozenset({EventType.BLOCKED, EventType.WARNED, EventType.DRY_RUN})
+
+
+class Position(NamedTuple):
+    """Where an event stands in the log of all partitions: Unix milliseconds, number within them, partition.
+
+    Positions are ordered as the log is. The text is the event's id on the wire and a page's cursor.
+    """
+
+    ms: int
+    number: int
+    partition: int
+
+    @property
+    def text(self) -> str:
+        """``<ms>-<number>-<partition>``."""
+        return f"{self.ms}-{self.number}-{self.partition}"
+
+    @classmethod
+    def parse(cls, text: object, *, field: str) -> "Position":
+        """Return the position of a text; raises `InvalidInput` naming `field`."""
+        match = _POSITION.fullmatch(text) if isinstance(text, str) else None
+        if match is None:
+            raise InvalidInput(f"{field} is not a cursor of this log", field=field)
+        return cls(*(int(part) for part in match.groups()))
+
+
+StreamId = tuple[int, int]
+"""Unix milliseconds and number within them; (0, 0) stands before every entry of a stream."""
+
+BEFORE_ALL: Final[StreamId] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamCursor:
+    """Up to where the log was read: one id a partition, because servers of a cluster do not share a clock.
+
+    As text: the newest id's milliseconds, then for each partition how much older its id is, and its number within
+    the millisecond if that is not zero; nothing for a partition without any. In base 36, to stay short in a header.
+    """
+
+    ids: tuple[StreamId, ...]
+
+    @property
+    def text(self) -> str:
+        """The cursor as it goes over the wire."""
+        newest_ms = max(ms for ms, _ in self.ids)
+        return ".".join([_base36(newest_ms), *(_offset(newest_ms, stream_id) for stream_id in self.ids)])
+
+    @classmethod
+    def parse(cls, text: object, *, partitions: int, field: str) -> "StreamCursor":
+        """Return the cursor of a text; raises `InvalidInput` naming `field` for what this log never gave out."""
+        if not isinstance(text, str) or not _CURSOR.fullmatch(text) or text.count(".") != partitions:
+            raise InvalidInput(f"{field} is not a cursor of this log", field=field)
+        newest, *offsets = text.split(".")
+        newest_ms = int(newest, 36)
+        ids = tuple(_stream_id(newest_ms, offset) for offset in offsets)
+        if any(ms < 0 for ms, _ in ids):
+            raise InvalidInput(f"{field} is not a cursor of this log", field=field)
+        return cls(ids)
+
+    def after(self, position: Position) -> "StreamCursor":
+        """Return the cursor once the event at `position` was read as well."""
+        ids = list(self.ids)
+        ids[position.partition] = (position.ms, position.number)
+        return StreamCursor(tuple(ids))
+
+
+def _offset(newest_ms: int, stream_id: StreamId) -> str:
+    ms, number = stream_id
+    if stream_id == BEFORE_ALL:
+        return ""
+    older = _base36(newest_ms - ms)
+    return f"{older}-{_base36(number)}" if number else older
+
+
+def _stream_id(newest_ms: int, offset: str) -> StreamId:
+    if not offset:
+        return BEFORE_ALL
+    older, _, number = offset.partition("-")
+    return newest_ms - int(older, 36), int(number or "0", 36)
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = _DIGITS[digit] + digits
+    return digits or "0"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One entry of the log. Amounts are nano-USD; those of a rule are None for an event about no rule.
+
+    `type` is an `EventType`, or the word of a newer version's. `spend_nanos` and `held_nanos` are the counter's after
+    the operation, `limit_nanos` None also stands for unlimited. `meta` is the caller's JSON, or empty. `outcomes`
+    lists (rule id, outcome) of every rule that did more than allow.
+    """
+
+    id: str
+    position: Position
+    type: str
+    at_ms: int
+    user_id: str
+    request_id: str
+    tier: str
+    rule_id: str
+    window: Window | None
+    reason: str
+    amount_nanos: int
+    spend_nanos: int | None
+    held_nanos: int | None
+    limit_nanos: int | None
+    model: str
+    meta: str
+    outcomes: tuple[tuple[str, str], ...]
+
+    @property
+    def partition(self) -> int:
+        """The partition whose stream has it."""
+        return self.position.partition
+
+
+def decode_event(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
+    """Return an entry of a partition's stream as an event; fields as ``lua/include/events.lua`` writes them."""
+    id_text = entry_id.decode()
+    ms, _, number = id_text.partition("-")
+    texts = {name.decode(): value.decode() for name, value in fields.items()}
+    window = texts.get("window", "")
+    return Event(
+        id=id_text,
+        position=Position(int(ms), int(number), partition),
+        type=texts["type"],
+        at_ms=int(texts["at"]),
+        user_id=texts.get("user", ""),
+        request_id=texts.get("request", ""),
+        tier=texts.get("tier", ""),
+        rule_id=texts.get("rule", ""),
+        window=parse_window_code(window) if window else None,
+        reason=texts.get("reason", ""),
+        amount_nanos=int(texts.get("amount") or 0),
+        spend_nanos=_number(texts.get("spend")),
+        held_nanos=_number(texts.get("held")),
+        limit_nanos=_number(texts.get("limit")),
+        model=texts.get("model", ""),
+        meta=texts.get("meta", ""),
+        outcomes=_outcomes(texts.get("outcomes", "")),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
+
+
+def _outcomes(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = (part.partition("=") for part in text.split(",") if part)
+    return tuple((rule_id, outcome) for rule_id, _, outcome in pairs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFilter:
+    """Which events to show; None and empty text ask for nothing. Names are compared exactly.
+
+    `text` is looked for in user, request, tier, model, rule and reason, in any case. `since_ms` is in the span,
+    `until_ms` is not; both are compared with the event's own time.
+    """
+
+    types: frozenset[str] | None = None
+    user_id: str | None = None
+    tier: str | None = None
+    model: str | None = None
+    rule_id: str | None = None
+    text: str = ""
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def matches(self, event: Event) -> bool:
+        """Say whether an event is wanted."""
+        if self.types is not None and event.type not in self.types:
+            return False
+        if self.since_ms is not None and event.at_ms < self.since_ms:
+            return False
+        if self.until_ms is not None and event.at_ms >= self.until_ms:
+            return False
+        exact = (
+            (self.user_id, event.user_id),
+            (self.tier, event.tier),
+            (self.model, event.model),
+            (self.rule_id, event.rule_id),
+        )
+        if any(wanted is not None and wanted != found for wanted, found in exact):
+            return False
+        return not self.text or self._is_mentioned(event)
+
+    def _is_mentioned(self, event: Event) -> bool:
+        wanted = self.text.casefold()
+        names: Sequence[str] = (
+            event.user_id,
+            event.request_id,
+            event.tier,
+            event.model,
+            event.rule_id,
+            event.reason,
+        )
+        return any(wanted in name.casefold() for name in names)
+
+
+EVERYTHING: Final = EventFilter()
