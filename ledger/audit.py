@@ -7,11 +7,12 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from ledger.audit_snapshot import CounterKey, Snapshot, TotalKey, read_snapshot
 from ledger.connection import StoreTimeouts, connect
-from ledger.decisions import RETENTION_MS
+from ledger.decisions import EVENT_RETENTION_MS, RETENTION_MS
 from ledger.money import usd_text
 from ledger.windows import Calendar, WeekStart, Window, WindowType, window_at
 
@@ -101,11 +102,16 @@ def _is_complete(snapshot: Snapshot, window: Window) -> bool:
     return window.start_s * 1000 >= snapshot.at_ms - RETENTION_MS + RETENTION_MARGIN_MS
 
 
+def _is_kept(snapshot: Snapshot, window: Window) -> bool:
+    """Say whether a window's counters must still be there; records of adjustments outlive those of short ones."""
+    return window.end_s * 1000 > snapshot.at_ms - EVENT_RETENTION_MS + RETENTION_MARGIN_MS
+
+
 def _compare_counters(snapshot: Snapshot) -> Iterator[Difference]:
     spend: dict[CounterKey, int] = defaultdict(int)
     held: dict[CounterKey, int] = defaultdict(int)
     for record in snapshot.records:
-        for window in record.windows:
+        for window in filter(partial(_is_kept, snapshot), record.windows):
             spend[window, record.user_id] += record.charged_nanos
             held[window, record.user_id] += record.held_nanos
     for key in sorted(snapshot.counters.keys() | spend.keys(), key=lambda key: (key[0].code, key[1])):

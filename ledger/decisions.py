@@ -17,7 +17,7 @@ MAX_TTL_S: Final = 3600
 
 
 class Operation(StrEnum):
-    """What a caller may ask of the ledger; `expire` is the sweeper's."""
+    """What a caller may ask of the ledger; `expire` is the sweeper's, `adjust` the operator's."""
 
     CHECK = "check"
     RESERVE = "reserve"
@@ -25,6 +25,7 @@ class Operation(StrEnum):
     RELEASE = "release"
     EXTEND = "extend"
     EXPIRE = "expire"
+    ADJUST = "adjust"
 
 
 class Outcome(StrEnum):

@@ -8,6 +8,7 @@
     ├── StaleRevision           an older rule set than the one in force was pushed (409)
     ├── RequestMismatch         the request id was used with another body (422)
     ├── CounterOverflow         a counter would pass the cap (422)
+    ├── CreditExceedsSpend      a credit would take a counter below zero (422)
     ├── HoldConflict            the hold's state forbids the operation (409)
     ├── HoldNotFound            no hold under this request id (404)
     ├── HoldTooOld              ``reserved_at`` is older than the retention (410)
@@ -70,6 +71,13 @@ class CounterOverflow(LedgerError):
     """A counter of this user would pass the cap of 8,000,000 USD."""
 
     code = "counter_overflow"
+    status = 422
+
+
+class CreditExceedsSpend(LedgerError):
+    """A credit takes more than was spent in a window; the message names it and what is possible at most."""
+
+    code = "credit_exceeds_spend"
     status = 422
 
 

@@ -79,6 +79,14 @@ class Counters:
         for tier_window in plan.tier_windows:
             self._of_tiers.setdefault(tier_window, Counter()).add(spend_nanos=spend_nanos, calls=1)
 
+    def correct(self, plan: Plan, user_id: str, counters: Sequence[Counter], *, spend_nanos: int) -> None:
+        """Correct the spend of the `planned` counters, and of the plan's tier totals if it has a tier; no call."""
+        for entry, counter in zip(plan.counters, counters, strict=True):
+            self._of_users[entry.window, user_id] = counter
+            counter.add(spend_nanos=spend_nanos)
+        for tier_window in plan.tier_windows if plan.tier is not None else ():
+            self._of_tiers.setdefault(tier_window, Counter()).add(spend_nanos=spend_nanos)
+
     def move(self, plan: Plan, user_id: str, *, spend_nanos: int = 0, held_nanos: int = 0, calls: int = 0) -> None:
         """Correct a call that was counted before, in the windows of that plan; negative amounts give back."""
         for entry in plan.counters:

@@ -95,7 +95,7 @@ class Holds:
     def _settle(self, resolution: Resolution, record: Record | None, now_ms: int) -> Settlement | LedgerError:
         if record is None:
             return self._settle_unknown(resolution, now_ms)
-        if record.operation is Operation.CHECK:
+        if record.operation in {Operation.CHECK, Operation.ADJUST}:
             return _conflict("not_a_hold")
         if record.state is HoldState.SETTLED:
             return self._settle_again(resolution, record, now_ms)

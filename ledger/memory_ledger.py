@@ -7,6 +7,7 @@ process.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from ledger.adjustments import Adjusted, Adjustment
 from ledger.decisions import (
     EVENT_RETENTION_MS,
     CounterState,
@@ -22,6 +23,7 @@ from ledger.decisions import (
     WarningKind,
 )
 from ledger.errors import CounterOverflow, RequestMismatch
+from ledger.memory_adjustments import Adjustments
 from ledger.memory_budgets import JudgedBudget, budgets_of, fullest, strongest
 from ledger.memory_counters import Counter, Counters
 from ledger.memory_holds import Holds, Sweep
@@ -61,6 +63,7 @@ class MemoryLedger:
         self._counters = Counters()
         self._records = Records()
         self._log = EnforcementLog()
+        self._adjustments = Adjustments(self._counters, self._records, self._log)
         self._holds = Holds(self._counters, self._records, self._log)
 
     async def admit(self, admissions: Sequence[Admission]) -> list[Admitted]:
@@ -72,6 +75,10 @@ class MemoryLedger:
         """Settle, release, extend and expire in order."""
         now_ms, sweep = self._clock(), Sweep()
         return [self._holds.resolve(resolution, now_ms, sweep) for resolution in resolutions]
+
+    async def adjust(self, adjustment: Adjustment) -> Adjusted | StalePlan:
+        """Correct what a user has spent."""
+        return self._adjustments.adjust(adjustment, self._clock())
 
     async def usage(self, user_id: str, plan: Plan) -> UserUsage:
         """Read the counters of `plan` for a user; a new zone is shown as it would start."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ledger.adjustments import Adjusted
 from ledger.decisions import RETENTION_MS, Decision, HoldState, Operation, Settlement
 from ledger.keys import PartitionKeys
 from ledger.plans import Plan
@@ -13,9 +14,9 @@ _KEYS = PartitionKeys.of("memory", 0)
 class Record:
     """One request id of a user. Amounts are nano-USD, times Unix milliseconds.
 
-    `operation` is check, reserve, or settle for one that was reconstructed. `state` is None for a check. `plan` fixes
-    the windows, rules and policies that hold until the end. `amount_nanos` is the check's cost or the estimate,
-    `charged_nanos` what the counters' spend has of it now.
+    `operation` is check, reserve, adjust, or settle for one that was reconstructed. `state` is None without a hold.
+    `plan` fixes the windows, rules and policies that hold until the end. `amount_nanos` is the check's cost, the
+    estimate or the adjustment, `charged_nanos` what the counters' spend has of it now.
     """
 
     operation: Operation
@@ -34,6 +35,8 @@ class Record:
     settle_sent: str = ""
     settlement: Settlement | None = None
     provisional: bool = False
+    adjusted: Adjusted | None = None
+    kept_ms: int = RETENTION_MS
 
     @property
     def is_open(self) -> bool:
@@ -58,9 +61,12 @@ class Records:
         self._marked_ms: dict[tuple[str, str], int] = {}
 
     def find(self, user_id: str, request_id: str, now_ms: int) -> Record | None:
-        """Return the record of a request id unless it was forgotten: 48 h after the check or the hold's end."""
+        """Return the record of a request id unless it was forgotten: 48 h after the check or the hold's end.
+
+        An adjustment is kept for 70 days.
+        """
         record = self._records.get((user_id, request_id))
-        if record is None or (not record.is_open and now_ms - record.changed_ms > RETENTION_MS):
+        if record is None or (not record.is_open and now_ms - record.changed_ms > record.kept_ms):
             return None
         return record
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ledger.adjustments import Adjusted, Adjustment
 from ledger.decisions import Decision, Operation, Reason, Settlement, StalePlan, TooLate, UserUsage
 from ledger.errors import LedgerError
 from ledger.plans import FIELD, Plan
@@ -72,6 +73,14 @@ class Ledger(Protocol):
         """Settle, release, extend and expire holds in one atomic step (``lua/resolve.lua``)."""
         ...
 
+    async def adjust(self, adjustment: Adjustment) -> Adjusted | StalePlan:
+        """Correct what a user has spent, in an operator's name (``lua/adjust.lua``).
+
+        Raises `RequestMismatch`, `CreditExceedsSpend`, `CounterOverflow`, and `InvalidInput` for a moment that lies
+        ahead or more than 35 days back; nothing was changed then.
+        """
+        ...
+
     async def usage(self, user_id: str, plan: Plan) -> UserUsage:
         """Read the counters of `plan` for a user (``lua/usage.lua``)."""
         ...
@@ -100,7 +109,7 @@ def sent_text(operation: Operation, tier: str | None, amount: str, ttl_ms: int) 
     return FIELD.join([operation, tier or "", amount, str(ttl_ms)])
 
 
-def first_difference(sent: str, stored: str) -> str:
-    """Name the first field in which two texts of `sent_text` differ."""
-    pairs = zip(SENT_FIELDS, sent.split(FIELD), stored.split(FIELD), strict=True)
-    return next((name for name, ours, theirs in pairs if ours != theirs), SENT_FIELDS[0])
+def first_difference(sent: str, stored: str, fields: Sequence[str] = SENT_FIELDS) -> str:
+    """Name the first of four `fields` in which two texts differ: those of `sent_text`, or of `adjustment_sent`."""
+    pairs = zip(fields, sent.split(FIELD), stored.split(FIELD), strict=True)
+    return next((name for name, ours, theirs in pairs if ours != theirs), fields[0])

@@ -6,17 +6,18 @@ from typing import Any, Final
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from ledger.decisions import EVENT_RETENTION_MS, UserUsage
+from ledger.adjustments import Adjusted, Adjustment
+from ledger.decisions import EVENT_RETENTION_MS, StalePlan, UserUsage
 from ledger.errors import StoreFull, StoreUnavailable
 from ledger.keys import PartitionKeys, partition_of
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.plans import Plan
-from ledger.script_answers import decode_admission, decode_resolution, decode_usage
+from ledger.script_answers import decode_adjustment, decode_admission, decode_resolution, decode_usage
 from ledger.script_arguments import Batch, PlanShelf
 from ledger.scripts import CommandRunner, Script, load_script
 
 DEFAULT_MAX_EVENTS: Final = 1_000_000
-PROGRAMS: Final = ("admit", "resolve", "usage")
+PROGRAMS: Final = ("admit", "resolve", "adjust", "usage")
 
 
 def load_programs(*, replacements: dict[str, str] | None = None, shebang: bool = True) -> dict[str, Script]:
@@ -80,6 +81,14 @@ class RedisLedger:
         shared = (keys.events, keys.due, keys.tiers, keys.unattributed)
         replies = await self._run("resolve", batch.keys(*shared), arguments)
         return [decode_resolution(*pair) for pair in zip(resolutions, replies, strict=True)]
+
+    async def adjust(self, adjustment: Adjustment) -> Adjusted | StalePlan:
+        """Correct what a user has spent, in an operator's name (``lua/adjust.lua``)."""
+        keys, batch = self._batch(adjustment.user_id)
+        batch.add_adjustment(adjustment)
+        arguments = batch.arguments(keys.prefix, self._max_events)
+        reply = await self._run("adjust", batch.keys(keys.events, keys.tiers), arguments)
+        return decode_adjustment(adjustment, reply)
 
     async def usage(self, user_id: str, plan: Plan) -> UserUsage:
         """Read the counters of `plan` for a user (``lua/usage.lua``)."""

@@ -3,6 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ledger.adjustments import (
+    ADJUSTMENT_FIELDS,
+    Adjusted,
+    AdjustedWindow,
+    Adjustment,
+    credit_exceeds_spend,
+    moment_in_future,
+    moment_too_old,
+)
 from ledger.decisions import (
     Budget,
     BudgetTerms,
@@ -29,7 +38,7 @@ from ledger.errors import (
     RequestMismatch,
 )
 from ledger.operations import Admission, Admitted, Resolution, Resolved, first_difference
-from ledger.plans import decode_context
+from ledger.plans import decode_context, parse_window_code
 
 OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 REASONS = {str(reason): reason for reason in Reason}
@@ -151,6 +160,42 @@ def _settlement(resolution: Resolution, reply: list[Any]) -> Settlement:
         int(deadline) if is_extend else None,
         unpriced == "1",
         replayed=status == b"replay",
+    )
+
+
+def decode_adjustment(adjustment: Adjustment, reply: list[Any]) -> Adjusted | StalePlan:
+    """Return what ``lua/adjust.lua`` answered; raises what it refused."""
+    status = reply[0]
+    if status in {b"ok", b"replay"}:
+        return _adjusted(adjustment, reply[1].decode(), reply[2].decode(), replayed=status == b"replay")
+    if status == b"stale":
+        return StalePlan(reply[1])
+    if status == b"mismatch":
+        field = first_difference(adjustment.sent, reply[1].decode(), ADJUSTMENT_FIELDS)
+        raise RequestMismatch(f"this request_id was already used with another {field}", field=field)
+    if status == b"exceeds":
+        code, tier, spend = (part.decode() for part in reply[1:])
+        raise credit_exceeds_spend(parse_window_code(code), tier or None, int(spend))
+    if status == b"overflow":
+        raise CounterOverflow("a counter of this user would pass the cap of 8,000,000 USD")
+    if status == b"future":
+        raise moment_in_future()
+    if status == b"too_old":
+        raise moment_too_old()
+    raise ValueError(f"the program answered {status!r}")
+
+
+def _adjusted(adjustment: Adjustment, answer: str, windows: str, *, replayed: bool) -> Adjusted:
+    stored_ms, *numbers = (int(text) for text in answer.split(" "))
+    groups = zip(windows.split(","), *[iter(numbers)] * 3, strict=True)
+    return Adjusted(
+        request_id=adjustment.request_id,
+        user_id=adjustment.user_id,
+        tier=adjustment.plan.tier,
+        amount_nanos=adjustment.amount_nanos,
+        stored_ms=stored_ms,
+        windows=tuple(AdjustedWindow(parse_window_code(code), *counter) for code, *counter in groups),
+        replayed=replayed,
     )
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ledger.adjustments import Adjustment
 from ledger.keys import PartitionKeys
 from ledger.operations import Admission, Resolution
 from ledger.plans import FIELD, Plan
@@ -134,6 +135,17 @@ class Batch:
             f"{resolution.operation}{ROW}{number}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
             f"{_text(resolution.amount_nanos)}{ROW}{resolution.sent}{ROW}{resolution.ttl_ms}{ROW}"
             f"{_text(resolution.reserved_at_ms)}{ROW}{resolution.model}",
+        )
+
+    def add_adjustment(self, adjustment: Adjustment) -> None:
+        """Add an operator's adjustment (``lua/adjust.lua``)."""
+        number, encoded = self._add_plan(adjustment.plan)
+        self._add(
+            adjustment.user_id,
+            adjustment.request_id,
+            encoded,
+            f"{number}{ROW}{adjustment.request_id}{ROW}{adjustment.user_id}{ROW}{adjustment.amount_nanos}{ROW}"
+            f"{adjustment.sent}{ROW}{_text(adjustment.at_ms)}{ROW}{adjustment.meta}",
         )
 
     def keys(self, *shared: str) -> list[str]:

@@ -130,7 +130,7 @@ local function settle(operation)
   if not is_admitted(record) then
     return settle_unknown(operation)
   end
-  if record.fields.op == 'check' then
+  if record.fields.state == 'charged' then
     return { 'conflict', 'not_a_hold' }
   end
   if record.fields.state == 'settled' then

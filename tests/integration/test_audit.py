@@ -2,12 +2,14 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import redis.asyncio
 
-from ledger.audit import audit_store
+from ledger.adjustments import Adjusted, Adjustment, adjustment_sent
+from ledger.audit import audit_store, compare
+from ledger.audit_snapshot import read_snapshot
 from ledger.decisions import Decision, Operation
 from ledger.keys import PartitionKeys
 from ledger.operations import Admission, Resolution, sent_text
@@ -15,6 +17,8 @@ from ledger.plans import Plan, compile_plan
 from ledger.redis_ledger import RedisLedger
 from ledger.windows import Calendar
 from tests.support.ledger_under_test import nanos, rules, template
+
+DAY_MS = 24 * 3_600_000
 
 
 @dataclass
@@ -67,6 +71,57 @@ async def audited(valkey_url: str) -> AsyncIterator[Audited]:
             ]
         )
         yield Audited(client, valkey_url, workspace, plan)
+
+
+async def adjust(audited: Audited, usd: float, tier: str | None = None, *, days_ago: int = 0) -> None:
+    """Correct what alice spent."""
+    ledger = RedisLedger(audited.client, workspace=audited.workspace)
+    at_ms = await ledger.store_time_ms() - days_ago * DAY_MS
+    plan = compile_plan(rules(template("pro", 100, calendar=Calendar("Europe/Berlin"))), "alice", tier, at_ms)
+    amount = nanos(usd)
+    adjustment = Adjustment(
+        user_id="alice",
+        request_id=uuid.uuid4().hex,
+        amount_nanos=amount,
+        plan=plan,
+        sent=adjustment_sent(tier, amount, at_ms),
+        at_ms=at_ms,
+    )
+    assert isinstance(await ledger.adjust(adjustment), Adjusted)
+
+
+async def test_adjustments_are_part_of_the_sum(audited: Audited) -> None:
+    """Credits and corrections, with and without a tier, of today and of a month ago."""
+    await adjust(audited, -0.5)
+    await adjust(audited, -0.25, "pro")
+    await adjust(audited, 3, "pro", days_ago=30)
+    report = await audit_store(audited.url, audited.workspace)
+
+    assert ([], nanos(3 - 0.5 - 0.25 + 3) + 7) == (report.differences, report.charged_nanos)
+
+
+async def test_a_credit_that_was_not_booked_is_found(audited: Audited) -> None:
+    """Money taken from a counter by hand is no adjustment."""
+    await adjust(audited, -0.5)
+    key = audited.keys.counter(audited.plan.counters[0].window, "alice")
+    await audited.client.hincrby(key, "spend", -nanos(0.5))
+
+    assert f"user alice, {audited.plan.counters[0].window.code}, spend" in await audited.differences()
+
+
+async def test_an_adjustment_outlives_the_counters_it_changed(audited: Audited) -> None:
+    """Its record is kept longer than a day's counter; what is gone by plan is no difference."""
+    await adjust(audited, 3, days_ago=30)
+    snapshot = await read_snapshot(audited.client, audited.workspace)
+    snapshot.at_ms += 10 * DAY_MS
+    oldest_s = snapshot.at_ms // 1000 - 35 * DAY_MS // 1000
+    snapshot.records = [record for record in snapshot.records if record.state == "charged" and not record.tier_windows]
+    snapshot.counters = {key: counter for key, counter in snapshot.counters.items() if key[0].end_s > oldest_s}
+    for key, counter in snapshot.counters.items():
+        snapshot.counters[key] = replace(counter, held_nanos=0)
+
+    assert [nanos(3)] == [record.charged_nanos for record in snapshot.records]
+    assert [] == list(compare(snapshot))
 
 
 async def test_a_ledger_that_nobody_touched_is_clean(audited: Audited) -> None:

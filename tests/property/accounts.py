@@ -1,8 +1,10 @@
 """Reads a ledger's results into the bookkeeping, and notes each result that an invariant does not allow."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from ledger.adjustments import Adjusted, Adjustment
 from ledger.decisions import (
+    EVENT_RETENTION_MS,
     FUTURE_TOLERANCE_MS,
     MAX_HOLD_MS,
     RETENTION_MS,
@@ -14,7 +16,8 @@ from ledger.decisions import (
     StalePlan,
     TooLate,
 )
-from ledger.errors import HoldConflict, RequestMismatch
+from ledger.errors import HoldConflict, LedgerError, RequestMismatch
+from ledger.money import CAP_NANOS
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.plans import FIELD, Plan, PlannedBudget
 from ledger.windows import Window
@@ -168,6 +171,31 @@ class Account:
 
     def _expect(self, kind: str, entry: Entry) -> None:
         self.books.expect(kind, entry.user_id, entry.request_id)
+
+    def adjust(self, adjustment: Adjustment, result: Adjusted | StalePlan | LedgerError) -> None:
+        """Enter what an operator's adjustment was answered."""
+        user_id, request_id, amount = adjustment.user_id, adjustment.request_id, adjustment.amount_nanos
+        known = self.books.entries.get((user_id, request_id))
+        if known is not None:
+            is_replay = isinstance(result, Adjusted) and result.replayed
+            is_right = is_replay if adjustment.sent == known.sent else isinstance(result, RequestMismatch)
+            self._require(3, is_right, f"{request_id} was adjusted twice")
+            return
+        plan = adjustment.plan if adjustment.plan.tier else replace(adjustment.plan, tier_windows=())
+        at_ms = self._now_ms if adjustment.at_ms is None else adjustment.at_ms
+        if not plan.valid_from_ms <= at_ms < plan.valid_until_ms or not 0 <= self._now_ms - at_ms <= EVENT_RETENTION_MS:
+            self._require(4, not isinstance(result, Adjusted), f"{request_id} was adjusted at another time")
+            return
+        planned = self.books.planned(plan, user_id)
+        spends = [numbers[0] for numbers in [*planned, *(self.books.total(row) for row in plan.tier_windows)]]
+        fits = min(spends) + amount >= 0
+        fits = fits and all(amount < 0 or spend + held + amount <= CAP_NANOS for spend, held, _ in planned)
+        self._require(4, fits is isinstance(result, Adjusted), f"{request_id} was answered {result}")
+        if fits:
+            entry = Entry(user_id, request_id, plan, adjustment.sent, None, amount, amount, at_ms, is_call=False)
+            self._touch(plan, user_id)
+            self.books.add(entry)
+            self._expect("adjusted", entry)
 
     def resolve(self, resolution: Resolution, result: Resolved) -> None:
         """Enter what an operation on a hold was answered."""

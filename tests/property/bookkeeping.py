@@ -34,6 +34,7 @@ class Entry:
     settled_as: str = ""
     provisional: bool = False
     reconstructed: bool = False
+    is_call: bool = True
 
     @property
     def windows(self) -> set[Window]:
@@ -47,8 +48,8 @@ class Entry:
 
     @property
     def calls(self) -> int:
-        """One call, none once it is released."""
-        return 0 if self.state is HoldState.RELEASED else 1
+        """One call, none once it is released; an adjustment is none."""
+        return 1 if self.is_call and self.state is not HoldState.RELEASED else 0
 
     def is_due(self, now_ms: int) -> bool:
         """Say whether its deadline ended it, resolved or not."""

@@ -3,16 +3,30 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ledger.errors import LedgerError
+from ledger.adjustments import Adjusted, Adjustment
+from ledger.decisions import StalePlan
+from ledger.errors import CreditExceedsSpend, LedgerError
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.plans import Plan, TierWindow
 from ledger.windows import Window
-from tests.property.scenarios import Call, PassTime, Stage, Step, UseRules, admissions_of, resolutions_of
+from tests.property.scenarios import (
+    Call,
+    Correct,
+    PassTime,
+    Stage,
+    Step,
+    UseRules,
+    adjustment_of,
+    admissions_of,
+    resolutions_of,
+)
 from tests.support.ledger_under_test import Book, LedgerUnderTest
 
 
-def comparable(result: Admitted | Resolved) -> object:
-    """Return a result, an error by what a caller can tell of it."""
+def comparable(result: Admitted | Resolved | Adjusted) -> object:
+    """Return a result, an error by what a caller can tell of it; one about money says how much there is."""
+    if isinstance(result, CreditExceedsSpend):
+        return result.code, result.message
     return (type(result), result.code, result.field) if isinstance(result, LedgerError) else result
 
 
@@ -60,7 +74,21 @@ async def assert_equal_play(expected: LedgerUnderTest, actual: LedgerUnderTest, 
     assert await seen.read(expected.book) == await seen.read(actual.book)
 
 
+async def adjust(under_test: LedgerUnderTest, adjustment: Adjustment) -> Adjusted | StalePlan | LedgerError:
+    """Send an adjustment; an error is its result."""
+    try:
+        return await under_test.ledger.adjust(adjustment)
+    except LedgerError as error:
+        return error
+
+
 async def _play(stage: Stage, seen: Seen, expected: LedgerUnderTest, actual: LedgerUnderTest, step: Step) -> None:
+    if isinstance(step, Correct):
+        adjustment = adjustment_of(step, stage.rule_set, stage.now_ms)
+        seen.add(adjustment.plan, adjustment.user_id)
+        answers = await adjust(expected, adjustment), await adjust(actual, adjustment)
+        assert comparable(answers[0]) == comparable(answers[1])
+        return
     assert isinstance(step, tuple)
     if isinstance(step[0], Call):
         calls = [entry for entry in step if isinstance(entry, Call)]

@@ -3,12 +3,23 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+from ledger.adjustments import Adjustment
 from ledger.operations import Admission, Resolution
 from ledger.windows import Window
 from tests.property.accounts import Account, Breach
 from tests.property.bookkeeping import Numbers
-from tests.property.comparison import Seen
-from tests.property.scenarios import Call, PassTime, Stage, Step, UseRules, admissions_of, resolutions_of
+from tests.property.comparison import Seen, adjust
+from tests.property.scenarios import (
+    Call,
+    Correct,
+    PassTime,
+    Stage,
+    Step,
+    UseRules,
+    adjustment_of,
+    admissions_of,
+    resolutions_of,
+)
 from tests.support.ledger_under_test import LedgerUnderTest
 
 ALL_INVARIANTS = frozenset(range(1, 8))
@@ -40,7 +51,9 @@ class Inspector:
             if isinstance(step, UseRules | PassTime):
                 await self.stage.change(step, self.under_test)
                 continue
-            if isinstance(step[0], Call):
+            if isinstance(step, Correct):
+                await self._adjust(adjustment_of(step, self.stage.rule_set, self.stage.now_ms))
+            elif isinstance(step[0], Call):
                 calls = [entry for entry in step if isinstance(entry, Call)]
                 await self._admit(admissions_of(calls, self.stage.rule_set, self.stage.now_ms))
             else:
@@ -77,6 +90,14 @@ class Inspector:
         self.account.begin_call(self.stage.now_ms)
         for resolution, result in zip(resolutions, results, strict=True):
             self.account.resolve(resolution, result)
+        self._check_windows(before, await self._read())
+
+    async def _adjust(self, adjustment: Adjustment) -> None:
+        self.seen.add(adjustment.plan, adjustment.user_id)
+        before = await self._read()
+        result = await adjust(self.under_test, adjustment)
+        self.account.begin_call(self.stage.now_ms)
+        self.account.adjust(adjustment, result)
         self._check_windows(before, await self._read())
 
     def _check_all_or_nothing(self, admission: Admission, after: Counted) -> None:

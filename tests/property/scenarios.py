@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from ledger.decisions import FUTURE_TOLERANCE_MS, RETENTION_MS, Operation, Reason
+from ledger.adjustments import Adjustment, adjustment_sent
+from ledger.decisions import EVENT_RETENTION_MS, FUTURE_TOLERANCE_MS, RETENTION_MS, Operation, Reason
+from ledger.money import CAP_USD
 from ledger.operations import Admission, Resolution, sent_text
 from ledger.plans import compile_plan
 from ledger.rules import Action, Mode, OnExpiry, RuleSet
@@ -91,6 +93,18 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Correct:
+    """An operator's adjustment, of now if `ago_ms` is None. `plan_shift_h` plans at another time."""
+
+    user: str
+    request: int
+    usd: int
+    tier: str | None
+    ago_ms: int | None = None
+    plan_shift_h: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class UseRules:
     """The rule set of this index is in force from here on."""
 
@@ -104,7 +118,7 @@ class PassTime:
     by_ms: int
 
 
-Step = tuple[Call, ...] | tuple[End, ...] | UseRules | PassTime
+Step = tuple[Call, ...] | tuple[End, ...] | Correct | UseRules | PassTime
 
 _users, _tiers, _requests = st.sampled_from(USERS), st.sampled_from(TIERS), st.integers(0, REQUESTS - 1)
 _dollars = st.integers(0, 6)
@@ -138,12 +152,22 @@ _ends = st.builds(
         (*[None] * 9, 0, 3 * HOUR_MS, 30 * HOUR_MS, RETENTION_MS + 1, -1, -FUTURE_TOLERANCE_MS - 1)
     ),
 )
+_corrections = st.builds(
+    Correct,
+    user=_users,
+    request=st.integers(0, REQUESTS + 3),
+    usd=st.sampled_from((-5, -2, -1, -1, 1, 3, 5, CAP_USD + 1)),
+    tier=_tiers,
+    ago_ms=st.sampled_from((None, None, None, 0, 3 * HOUR_MS, 30 * HOUR_MS, EVENT_RETENTION_MS + 1, -1)),
+    plan_shift_h=st.sampled_from((*[0] * 20, -24, 24)),
+)
 _pauses = st.sampled_from((1, 1000, 61_000, HOUR_MS, 5 * HOUR_MS, 13 * HOUR_MS)).map(PassTime)
 _steps = st.one_of(
     st.lists(_calls, min_size=1, max_size=4).map(tuple),
     st.lists(_calls, min_size=1, max_size=1).map(tuple),
     st.lists(_ends, min_size=1, max_size=3).map(tuple),
     st.lists(_ends, min_size=1, max_size=1).map(tuple),
+    _corrections,
     st.sampled_from((0, 0, 1, 1, 1, 2, 2, 3)).map(UseRules),
     _pauses,
 )
@@ -204,6 +228,21 @@ def _resolution(end: End, rule_set: RuleSet, now_ms: int) -> Resolution:
         reserved_at_ms=reserved_at_ms,
         plan=plan,
         model="" if amount is not None else "model",
+    )
+
+
+def adjustment_of(step: Correct, rule_set: RuleSet, now_ms: int) -> Adjustment:
+    """Return what the control plane would send for a correction."""
+    at_ms = None if step.ago_ms is None else now_ms - step.ago_ms
+    planned_ms = (now_ms if at_ms is None else at_ms) + step.plan_shift_h * HOUR_MS
+    return Adjustment(
+        user_id=step.user,
+        request_id=f"r{step.request}",
+        amount_nanos=nanos(step.usd),
+        plan=compile_plan(rule_set, step.user, step.tier, planned_ms),
+        sent=adjustment_sent(step.tier, nanos(step.usd), at_ms),
+        at_ms=at_ms,
+        meta='{"note":"a note"}',
     )
 
 

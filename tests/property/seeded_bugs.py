@@ -1,10 +1,13 @@
 """Ledgers with one bug each, one for each invariant of the contract: the checks must find them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ledger.adjustments import Adjustment
 from ledger.decisions import Decision, Outcome, Reason, Settlement
+from ledger.memory_adjustments import Adjustments
 from ledger.memory_budgets import strongest
+from ledger.memory_counters import Counter
 from ledger.memory_holds import Holds
 from ledger.memory_ledger import Call, MemoryLedger
 from ledger.memory_records import Record
@@ -57,6 +60,19 @@ class LeaksHolds(MemoryLedger):
 class _HoldsThatStay(Holds):
     def _move(self, record: Record, *, spend_nanos: int = 0, held_nanos: int = 0, calls: int = 0) -> None:
         super()._move(record, spend_nanos=spend_nanos, calls=calls)
+
+
+class CreditsTheEmpty(MemoryLedger):
+    """Invariant 4 again: a credit may take more than was spent."""
+
+    def __init__(self, *, clock: Callable[[], int]) -> None:
+        super().__init__(clock=clock)
+        self._adjustments = _AdjustmentsThatGive(self._counters, self._records, self._log)
+
+
+class _AdjustmentsThatGive(Adjustments):
+    def _refuse_excess(self, adjustment: Adjustment, counters: Sequence[Counter]) -> None:
+        """Refuse nothing."""
 
 
 class CapsActuals(MemoryLedger):
@@ -121,6 +137,7 @@ BUGS: tuple[tuple[int, type[MemoryLedger]], ...] = (
     (2, SkipsTheLastCounter),
     (3, ForgetsItsAnswers),
     (4, LeaksHolds),
+    (4, CreditsTheEmpty),
     (5, CapsActuals),
     (6, ChargesTheWindowOfNow),
     (7, LogsNoBlocks),

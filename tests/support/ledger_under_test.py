@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
-from ledger.decisions import CounterState, Decision, Operation, Settlement
+from ledger.adjustments import Adjusted, Adjustment, adjustment_sent
+from ledger.decisions import CounterState, Decision, Operation, Settlement, StalePlan
 from ledger.errors import LedgerError
 from ledger.memory_ledger import MemoryLedger
 from ledger.money import NANOS_PER_USD
@@ -223,6 +224,26 @@ class Caller:
     async def expire(self, user_id: str = "alice") -> Resolved:
         """Resolve the user's due holds, as the sweeper does."""
         return await self.resolve(Operation.EXPIRE, user_id=user_id)
+
+    def adjustment(self, usd: float, **changes: Any) -> Adjustment:
+        """Return an operator's adjustment; `changes` are fields of `Adjustment` and `tier`."""
+        user_id, tier, at_ms = changes.pop("user_id", "alice"), changes.pop("tier", None), changes.pop("at_ms", None)
+        fields: dict[str, Any] = {
+            "plan": self.plan(user_id, tier, at_ms=at_ms),
+            "request_id": f"made-{next(self.numbers)}",
+            "sent": adjustment_sent(tier, nanos(usd), at_ms),
+        }
+        return Adjustment(user_id=user_id, amount_nanos=nanos(usd), at_ms=at_ms, **(fields | changes))
+
+    async def try_adjust(self, usd: float, **changes: Any) -> Adjusted | StalePlan:
+        """Adjust; return whatever comes."""
+        return await self.under_test.ledger.adjust(self.adjustment(usd, **changes))
+
+    async def adjust(self, usd: float, **changes: Any) -> Adjusted:
+        """Adjust; it must have been done."""
+        adjusted = await self.try_adjust(usd, **changes)
+        assert isinstance(adjusted, Adjusted), adjusted
+        return adjusted
 
     async def counter(
         self, window: WindowType = WindowType.MONTH, user_id: str = "alice", *, at_ms: int | None = None

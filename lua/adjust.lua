@@ -1,0 +1,160 @@
+#!lua
+-- Corrects what a user has spent, in an operator's name: a credit or refund (below zero), or a charge that was missed.
+-- On every counter of the plan's windows, all or none, and on its tier totals if it has a tier. Counts no call and
+-- fires no threshold: the next charge does.
+--
+-- KEYS  events tiers, then for the plan: see include/plans.lua, then: record holds, and the user's counters
+-- ARGV  prefix max_events 1, the plan, 1, then the adjustment in one text, joined by 0x1E:
+--       plan (index) request user amount (nano-USD) sent at (Unix ms; empty: now) meta
+-- Returns one of
+--   { "ok", answer, windows } { "replay", answer, windows }   answer: now, then spend held calls of each window
+--   { "mismatch", sent }                    the id was used with another body
+--   { "stale", now }                        nothing written: plan again
+--   { "future" } { "too_old" }              the moment lies ahead, or behind what counters are kept for
+--   { "exceeds", window, tier, spend }      less than the credit was spent there; tier is empty for the user's own
+--   { "overflow" }                          a counter would pass the cap
+-- Without flags the server refuses this script when `maxmemory` is reached.
+-- @include numbers clock arguments counters rules lines events
+
+local events_key, tiers_key = next_key(), next_key()
+local prefix, max_events = next_argument(), next_argument()
+
+-- @include records holds plans writes
+
+local plans = next_plans()
+
+-- As long as the counters it has changed, so that the audit can tell them, and no retry is ever a second credit.
+local ADJUSTMENT_TTL_MS = 2 * WINDOW_GRACE_MS
+
+local ADJUSTMENT = '^' .. string.rep('([^\30]*)\30', 6) .. '([^\30]*)$'
+
+local function next_adjustment()
+  local plan, request, user, amount, sent, at, meta = string.match(next_argument(), ADJUSTMENT)
+  local adjustment = {
+    plan = plans[tonumber(plan)],
+    request = request,
+    user = user,
+    amount = tonumber(amount),
+    sent = sent,
+    at_ms = tonumber(at),
+    meta = meta,
+    model = '',
+    record_key = next_key(),
+    holds_key = next_key(),
+  }
+  adjustment.tier = adjustment.plan.tier
+  adjustment.counter_keys = next_counter_keys(adjustment.plan)
+  return adjustment
+end
+
+-- Has this request id been answered before? Returns that answer, or nil.
+local function first_answer(adjustment, record)
+  if not is_admitted(record) then
+    return nil
+  end
+  if record.fields.sent ~= adjustment.sent then
+    return { 'mismatch', record.fields.sent }
+  end
+  return { 'replay', record.fields.answer, record.fields.windows }
+end
+
+-- Returns the tier totals to correct: none without a tier, for nobody knows under which the money was counted.
+local function totals_to_correct(plan)
+  local list = {}
+  for index, total in ipairs(plan.tier ~= '' and plan.totals or {}) do
+    list[index] = load_total(total.key, total.code)
+  end
+  return list
+end
+
+-- Is the moment one whose counters are kept, and the plan the right one for it?
+local function fault_of_moment(adjustment)
+  local at_ms, plan = adjustment.at_ms or now_ms, adjustment.plan
+  if at_ms > now_ms then
+    return { 'future' }
+  end
+  if at_ms < now_ms - WINDOW_GRACE_MS then
+    return { 'too_old' }
+  end
+  if at_ms < plan.valid_from_ms or at_ms >= plan.valid_until_ms then
+    return { 'stale', now_ms }
+  end
+  return nil
+end
+
+-- Would a counter or total fall below zero, or a counter pass the cap? Names the emptiest of those.
+local function fault_of_amount(adjustment, list, totals)
+  local amount, emptiest, tier = adjustment.amount, nil, ''
+  for _, counter in ipairs(list) do
+    if counter.spend + amount < 0 and (not emptiest or counter.spend < emptiest.spend) then
+      emptiest = counter
+    end
+    if amount > 0 and counter.spend + counter.held + amount > CAP_NANOS then
+      return { 'overflow' }
+    end
+  end
+  for index, total in ipairs(totals) do
+    if total.spend + amount < 0 and (not emptiest or total.spend < emptiest.spend) then
+      emptiest, tier = total, string.match(split(adjustment.plan.tiers, '\30')[index], '^[^\31]*\31(.*)$')
+    end
+  end
+  return emptiest and { 'exceeds', emptiest.code, tier, digits(emptiest.spend) } or nil
+end
+
+local function correct(list, amount)
+  for _, counter in ipairs(list) do
+    add(counter, amount, 0, 0)
+  end
+end
+
+local function answer_text(list)
+  local parts = { digits(now_ms) }
+  for _, counter in ipairs(list) do
+    parts[#parts + 1] = string.format('%.0f %.0f %.0f', counter.spend, counter.held, counter.calls)
+  end
+  return table.concat(parts, ' ')
+end
+
+local function keep(adjustment, record, answer)
+  local plan, amount = adjustment.plan, digits(adjustment.amount)
+  change_record(record, {
+    'op', 'adjust',
+    'sent', adjustment.sent,
+    'state', 'charged',
+    'charged', amount,
+    'at', digits(adjustment.at_ms or now_ms),
+    'answer', answer,
+    'context', plan.context,
+    'windows', plan.windows,
+    'tiers', plan.tier ~= '' and plan.tiers or '',
+    'user', adjustment.user,
+    'request', adjustment.request,
+    'amount', amount,
+    'tier', plan.tier,
+  })
+end
+
+local function adjust(adjustment)
+  local record = load_record(adjustment.record_key)
+  local known = first_answer(adjustment, record) or fault_of_moment(adjustment)
+  if known then
+    return known
+  end
+  local list, totals = load_counters(adjustment.plan, adjustment.counter_keys), totals_to_correct(adjustment.plan)
+  local fault = fault_of_amount(adjustment, list, totals)
+  if fault then
+    return fault
+  end
+  correct(list, adjustment.amount)
+  correct(totals, adjustment.amount)
+  local lines = plan_lines(adjustment.plan, list)
+  log_event('adjusted', adjustment, adjustment.amount, 'adjusted', lines, fullest(lines))
+  local answer = answer_text(list)
+  keep(adjustment, record, answer)
+  write_all(events_key, tiers_key, max_events)
+  redis.call('PEXPIRE', record.key, digits(ADJUSTMENT_TTL_MS))
+  return { 'ok', answer, adjustment.plan.windows }
+end
+
+next_argument() -- how many: one
+return adjust(next_adjustment())
