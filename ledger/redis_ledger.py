@@ -95,7 +95,7 @@ class RedisLedger:
         number = self.partition_of(user_id)
         keys, encoded = self._partitions[number], self._shelves[number].get(plan)
         all_keys = [*encoded.keys, keys.holds(user_id), *encoded.counter_keys(user_id)]
-        return decode_usage(await self._run("usage", all_keys, ["1", *encoded.arguments]))
+        return decode_usage(await self._run("usage", all_keys, ["1", encoded.text]))
 
     async def due_users(self, partition: int, limit: int) -> list[str]:
         """List users who may have holds past their deadline, the longest overdue first."""

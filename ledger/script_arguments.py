@@ -11,6 +11,9 @@ from ledger.rules import PolicyKind
 ROW = "\x1e"
 """Separates rows of fields in one argument, and the fields of one operation."""
 
+GROUP = "\x1c"
+"""Separates the fields of a plan."""
+
 MAX_KNOWN_PLANS = 4096
 
 
@@ -19,7 +22,7 @@ class PlanArguments:
     """A plan as the programs read it; `counter_stems` lack only the user id at their end."""
 
     keys: tuple[str, ...]
-    arguments: tuple[str, ...]
+    text: str
     counter_stems: tuple[str, ...]
 
     def counter_keys(self, user_id: str) -> list[str]:
@@ -36,10 +39,10 @@ def encode_plan(plan: Plan, keys: PartitionKeys) -> PlanArguments:
         stems.append(keys.counter(counter.window, ""))
         if counter.previous is not None:
             stems.append(keys.counter(counter.previous, ""))
-    return PlanArguments((*tier_keys, *tallies), tuple(_plan_arguments(plan)), tuple(stems))
+    return PlanArguments((*tier_keys, *tallies), GROUP.join(_plan_fields(plan)), tuple(stems))
 
 
-def _plan_arguments(plan: Plan) -> list[str]:
+def _plan_fields(plan: Plan) -> list[str]:
     on_unpriced = plan.on_unpriced
     return [
         str(plan.valid_from_ms),
@@ -87,7 +90,7 @@ class Batch:
         self._shelf = shelf
         self._plans: dict[Plan, int] = {}
         self._plan_keys: list[str] = []
-        self._plan_arguments: list[str] = []
+        self._plan_texts: list[str] = []
         self._keys_of_operations: list[str] = []
         self._arguments: list[str] = []
         self._size = 0
@@ -100,7 +103,7 @@ class Batch:
         if number is None:
             number = self._plans[plan] = len(self._plans) + 1
             self._plan_keys += encoded.keys
-            self._plan_arguments += encoded.arguments
+            self._plan_texts.append(encoded.text)
         return number, encoded
 
     def _add(self, user_id: str, request_id: str, encoded: PlanArguments | None, text: str) -> None:
@@ -154,4 +157,4 @@ class Batch:
 
     def arguments(self, prefix: str, max_events: int) -> list[str | int]:
         """Return ARGV."""
-        return [prefix, max_events, len(self._plans), *self._plan_arguments, self._size, *self._arguments]
+        return [prefix, max_events, len(self._plans), *self._plan_texts, self._size, *self._arguments]

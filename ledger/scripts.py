@@ -1,18 +1,30 @@
-"""Loads the programs in ``lua/`` and runs them: EVALSHA, and EVAL with the source where the server does not know it.
+"""Loads the programs in ``lua/`` and runs them as server functions (FCALL), or as scripts where there are none.
 
 A program is one atomic operation; the files in ``lua/include/`` that it names are joined into it when it is loaded.
+A function is compiled once and keeps what it has parsed, where a script makes all its closures anew with every run
+(docs/decisions/0010). A function's name carries the hash of its source, so that sidecars of two versions share a store.
 """
 
 import hashlib
+import logging
 import re
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
-_INCLUDE = re.compile(r"^-- @include (?P<names>[a-z_ ]+)$", re.MULTILINE)
+_INCLUDE: Final = re.compile(r"^-- @include (?P<names>[a-z_ ]+)$", re.MULTILINE)
+_FLAGS: Final = re.compile(r"^#!lua(?: flags=(?P<flags>[a-z,-]+))?\n")
+_CALL: Final = "\nreturn run(KEYS, ARGV)\n"
+_HASH_LENGTH: Final = 16
+MAX_LOADS: Final = 2
+"""A store may forget a function between its loading and its call; a script's source goes with the call itself."""
+_UNKNOWN_FUNCTION: Final = "Function not found"
+_ALREADY_THERE: Final = "already exists"
+_UNKNOWN_COMMAND: Final = "unknown command"
+
+log = logging.getLogger("spendgate.store")
 
 
 class CommandRunner(Protocol):
@@ -23,20 +35,72 @@ class CommandRunner(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
 class Script:
-    """One program: its name, its whole source, and the SHA-1 by which servers know it."""
+    """One program: its name, its source as a script and as a library with one function, and what servers call both."""
 
-    name: str
-    source: str
-    sha: str
+    def __init__(self, name: str, source: str) -> None:
+        self.name = name
+        body = source + _CALL
+        self.source = body
+        self.sha = hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest()
+        self.function = f"spendgate_{name}_{hashlib.sha256(source.encode()).hexdigest()[:_HASH_LENGTH]}"
+        self.library = _as_library(source, self.function)
+        self._has_functions = True
 
     async def run(self, client: CommandRunner, keys: list[str], arguments: list[Any]) -> Any:
         """Run the program once and return its reply. Redis' errors pass through; a repeat needs the same ids."""
+        words = (len(keys), *keys, *arguments)
+        for _ in range(MAX_LOADS):
+            if not self._has_functions:
+                break
+            try:
+                return await client.execute_command("FCALL", self.function, *words)
+            except ResponseError as error:
+                if not await self._can_go_on(client, error):
+                    raise
+        return await self._run_as_script(client, words)
+
+    async def _run_as_script(self, client: CommandRunner, words: tuple[Any, ...]) -> Any:
         try:
-            return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *arguments)
+            return await client.execute_command("EVALSHA", self.sha, *words)
         except NoScriptError:
-            return await client.execute_command("EVAL", self.source, len(keys), *keys, *arguments)
+            return await client.execute_command("EVAL", self.source, *words)
+
+    async def _can_go_on(self, client: CommandRunner, error: ResponseError) -> bool:
+        """Load the function if that is what failed, or do without functions if the server or its ACL has none."""
+        if _forbids_functions(error):
+            self._do_without_functions(error)
+            return True
+        if _UNKNOWN_FUNCTION not in str(error):
+            return False
+        try:
+            await client.execute_command("FUNCTION", "LOAD", self.library)
+        except ResponseError as refusal:
+            if _forbids_functions(refusal):
+                self._do_without_functions(refusal)
+            elif _ALREADY_THERE not in str(refusal):  # else another sidecar was faster
+                raise
+        return True
+
+    def _do_without_functions(self, error: ResponseError) -> None:
+        self._has_functions = False
+        log.warning("the store lets no functions be used (%s); %s runs as a script, which is slower", error, self.name)
+
+
+def _forbids_functions(error: ResponseError) -> bool:
+    return isinstance(error, NoPermissionError) or _UNKNOWN_COMMAND in str(error).lower()
+
+
+def _as_library(source: str, function: str) -> str:
+    """Return a library that registers the program's `run`, with the flags of the program's first line."""
+    first = _FLAGS.match(source)
+    names = (first["flags"] or "").split(",") if first else []
+    flags = ", ".join(f"'{name}'" for name in names if name)
+    body = source[first.end() :] if first else source
+    return (
+        f"#!lua name={function}\nlocal register = redis.register_function\n{body}\n"
+        f"register{{function_name = '{function}', callback = run, flags = {{{flags}}}}}\n"
+    )
 
 
 @cache
@@ -60,4 +124,4 @@ def load_script(name: str, *, replacements: dict[str, str] | None = None, sheban
         source = _INCLUDE.sub(include, source)
     if not shebang:
         source = source.removeprefix("#!lua").split("\n", 1)[1]
-    return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, source)

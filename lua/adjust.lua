@@ -14,22 +14,17 @@
 --   { "exceeds", window, tier, spend }      less than the credit was spent there; tier is empty for the user's own
 --   { "overflow" }                          a counter would pass the cap
 -- Without flags the server refuses this script when `maxmemory` is reached.
--- @include numbers clock arguments counters rules lines events
+-- @include arguments numbers clock counters rules lines events
 
-local events_key, tiers_key = next_key(), next_key()
-local prefix, max_events = next_argument(), next_argument()
+local events_key, tiers_key, prefix, max_events
 
 -- @include records holds plans writes
-
-local plans = next_plans()
 
 -- As long as the counters it has changed, so that the audit can tell them, and no retry is ever a second credit.
 local ADJUSTMENT_TTL_MS = 2 * WINDOW_GRACE_MS
 
-local ADJUSTMENT = '^' .. string.rep('([^\30]*)\30', 6) .. '([^\30]*)$'
-
 local function next_adjustment()
-  local plan, request, user, amount, sent, at, meta = string.match(next_argument(), ADJUSTMENT)
+  local plan, request, user, amount, sent, at, meta = take_apart(next_argument(), '\30', 7)
   local adjustment = {
     plan = plans[tonumber(plan)],
     request = request,
@@ -43,7 +38,7 @@ local function next_adjustment()
     holds_key = next_key(),
   }
   adjustment.tier = adjustment.plan.tier
-  adjustment.counter_keys = next_counter_keys(adjustment.plan)
+  adjustment.counters_at = skip_counter_keys(adjustment.plan)
   return adjustment
 end
 
@@ -62,7 +57,7 @@ end
 local function totals_to_correct(plan)
   local list = {}
   for index, total in ipairs(plan.tier ~= '' and plan.totals or {}) do
-    list[index] = load_total(total.key, total.code)
+    list[index] = load_total(total.key, total.window)
   end
   return list
 end
@@ -95,10 +90,10 @@ local function fault_of_amount(adjustment, list, totals)
   end
   for index, total in ipairs(totals) do
     if total.spend + amount < 0 and (not emptiest or total.spend < emptiest.spend) then
-      emptiest, tier = total, string.match(split(adjustment.plan.tiers, '\30')[index], '^[^\31]*\31(.*)$')
+      emptiest, tier = total, string.match(split(adjustment.plan.tiers_text, '\30')[index], '^[^\31]*\31(.*)$')
     end
   end
-  return emptiest and { 'exceeds', emptiest.code, tier, digits(emptiest.spend) } or nil
+  return emptiest and { 'exceeds', emptiest.window.code, tier, digits(emptiest.spend) } or nil
 end
 
 local function correct(list, amount)
@@ -108,7 +103,7 @@ local function correct(list, amount)
 end
 
 local function answer_text(list)
-  local parts = { digits(now_ms) }
+  local parts = { now_text }
   for _, counter in ipairs(list) do
     parts[#parts + 1] = string.format('%.0f %.0f %.0f', counter.spend, counter.held, counter.calls)
   end
@@ -125,8 +120,8 @@ local function keep(adjustment, record, answer)
     'at', digits(adjustment.at_ms or now_ms),
     'answer', answer,
     'context', plan.context,
-    'windows', plan.windows,
-    'tiers', plan.tier ~= '' and plan.tiers or '',
+    'windows', plan.windows_text,
+    'tiers', plan.tier ~= '' and plan.tiers_text or '',
     'user', adjustment.user,
     'request', adjustment.request,
     'amount', amount,
@@ -140,7 +135,7 @@ local function adjust(adjustment)
   if known then
     return known
   end
-  local list, totals = load_counters(adjustment.plan, adjustment.counter_keys), totals_to_correct(adjustment.plan)
+  local list, totals = load_counters(adjustment.plan, adjustment.counters_at), totals_to_correct(adjustment.plan)
   local fault = fault_of_amount(adjustment, list, totals)
   if fault then
     return fault
@@ -153,8 +148,14 @@ local function adjust(adjustment)
   keep(adjustment, record, answer)
   write_all(events_key, tiers_key, max_events)
   redis.call('PEXPIRE', record.key, digits(ADJUSTMENT_TTL_MS))
-  return { 'ok', answer, adjustment.plan.windows }
+  return { 'ok', answer, adjustment.plan.windows_text }
 end
 
-next_argument() -- how many: one
-return adjust(next_adjustment())
+local function run(run_keys, run_arguments)
+  begin(run_keys, run_arguments)
+  events_key, tiers_key = next_key(), next_key()
+  prefix, max_events = next_argument(), next_argument()
+  read_plans()
+  next_argument() -- how many: one
+  return adjust(next_adjustment())
+end

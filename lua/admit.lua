@@ -14,21 +14,16 @@
 --   { "mismatch", sent }                       the id was used with another body
 --   { "stale", now } { "late", now }           nothing written: plan again; too late
 --   { "overflow" }                             a counter would pass the cap
--- Without flags the server refuses this script as a whole when `maxmemory` is reached.
--- @include numbers clock arguments counters rules lines events
+-- Without flags the server refuses this program as a whole when `maxmemory` is reached.
+-- @include arguments numbers clock counters rules lines events
 
-local events_key, due_key, tiers_key = next_key(), next_key(), next_key()
-local prefix, max_events = next_argument(), next_argument()
+local events_key, due_key, tiers_key, prefix, max_events
 
 -- @include records holds plans writes
 
-local plans = next_plans()
-
-local CALL = '^' .. string.rep('([^\30]*)\30', 12) .. '([^\30]*)$'
-
 local function next_call()
   local op, plan, request, user, amount, sent, not_after, ttl, model, meta, refusal, refusal_budget, unpriced =
-    string.match(next_argument(), CALL)
+    take_apart(next_argument(), '\30', 13)
   local call = {
     op = op,
     plan = plans[tonumber(plan)],
@@ -47,7 +42,7 @@ local function next_call()
     holds_key = next_key(),
   }
   call.tier = call.plan.tier
-  call.counter_keys = next_counter_keys(call.plan)
+  call.counters_at = skip_counter_keys(call.plan)
   if call.plan.stopped and call.refusal == '' then
     call.refusal = 'stopped'
   end
@@ -55,8 +50,7 @@ local function next_call()
 end
 
 -- Has this request id been answered before? Returns that answer, or nil.
-local function first_answer(call)
-  local record = load_record(call.record_key)
+local function first_answer(call, record)
   if not is_admitted(record) then
     return nil
   end
@@ -97,8 +91,7 @@ end
 
 local function answer_text(call, outcome, chosen, reason, lines)
   local retry_after = reason == 'held_capacity' and until_next_deadline(call.holds_key) or -1
-  local head = string.format('%.0f %s %d %s %.0f', now_ms, outcome, chosen, reason, retry_after)
-  return head .. lines_text(lines)
+  return string.format('%s %s %d %s %.0f', now_text, outcome, chosen, reason, retry_after) .. lines_text(lines)
 end
 
 -- Refuses a call: nothing is charged, held, marked or kept but the event.
@@ -143,19 +136,14 @@ local function reason_of(call, outcome, line)
 end
 
 -- Keeps the answer of a check for its replays. The first nine fields of a record, in their order.
-local function keep_check(call, answer)
-  local record, plan, amount = load_record(call.record_key), call.plan, digits(call.amount)
-  change_record(record, { 'op', 'check', 'sent', call.sent, 'state', 'charged', 'answer', answer })
-  record.fields.context = plan.context
-  record.text = table.concat(
-    { 'check', call.sent, 'charged', amount, digits(now_ms), answer, plan.context, plan.windows, plan.tiers },
-    '\29'
-  )
+local function keep_check(call, record, answer)
+  local parts = { 'check', call.sent, 'charged', digits(call.amount), now_text, answer, call.plan.record_text }
+  write_record_text(record, table.concat(parts, '\29'))
 end
 
 -- Keeps a hold: the answer, and what its end needs.
-local function keep_hold(call, answer)
-  local record, plan = load_record(call.record_key), call.plan
+local function keep_hold(call, record, answer)
+  local plan = call.plan
   record.holds_key, record.due_key = call.holds_key, due_key
   change_record(record, hold_fields(plan))
   change_record(record, {
@@ -163,11 +151,11 @@ local function keep_hold(call, answer)
     'sent', call.sent,
     'state', 'open',
     'charged', '0',
-    'at', digits(now_ms),
+    'at', now_text,
     'answer', answer,
     'context', plan.context,
-    'windows', plan.windows,
-    'tiers', plan.tiers,
+    'windows', plan.windows_text,
+    'tiers', plan.tiers_text,
     'amount', digits(call.amount),
     'deadline', digits(now_ms + call.ttl_ms),
     'user', call.user,
@@ -177,7 +165,7 @@ local function keep_hold(call, answer)
 end
 
 -- Admits a call: charges or holds on all its counters and totals, warns, logs, keeps the answer.
-local function proceed(call, list, lines)
+local function proceed(call, record, list, lines)
   local is_check = call.op == 'check'
   charge_plan(call.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
   warn(call, lines)
@@ -193,25 +181,26 @@ local function proceed(call, list, lines)
   end
   local answer = answer_text(call, outcome, chosen, reason, lines)
   if is_check then
-    keep_check(call, answer)
+    keep_check(call, record, answer)
   else
-    keep_hold(call, answer)
+    keep_hold(call, record, answer)
   end
   return { 'ok', answer }
 end
 
 local function admit(call)
-  local known = first_answer(call) -- 1. replay check
+  local record = load_record(call.record_key)
+  local known = first_answer(call, record) -- 1. replay check
   if known then
     return known
   end
-  local list = load_counters(call.plan, call.counter_keys)
+  local list = load_counters(call.plan, call.counters_at)
   local fault = fault_of(call, list) -- 2. validate and read
   if fault then
     return fault
   end
   if resolve_due(call.holds_key) then -- 3. resolve due holds
-    list = load_counters(call.plan, call.counter_keys)
+    list = load_counters(call.plan, call.counters_at)
   end
   local lines = plan_lines(call.plan, list)
   if call.refusal ~= '' then
@@ -220,15 +209,21 @@ local function admit(call)
   judge(lines, call.amount) -- 4. decide
   local outcome, chosen = strongest(lines)
   if outcome ~= 'block' then
-    return proceed(call, list, lines)
+    return proceed(call, record, list, lines)
   end
   count_lines(lines, call.amount)
   return refuse(call, lines, chosen, lines[chosen].held_only and 'held_capacity' or 'limit')
 end
 
-local answers = {}
-for index = 1, tonumber(next_argument()) do
-  answers[index] = admit(next_call())
+local function run(run_keys, run_arguments)
+  begin(run_keys, run_arguments)
+  events_key, due_key, tiers_key = next_key(), next_key(), next_key()
+  prefix, max_events = next_argument(), next_argument()
+  read_plans()
+  local answers = {}
+  for index = 1, tonumber(next_argument()) do
+    answers[index] = admit(next_call())
+  end
+  write_all(events_key, tiers_key, max_events) -- 5. write
+  return answers
 end
-write_all(events_key, tiers_key, max_events) -- 5. write
-return answers

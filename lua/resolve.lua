@@ -12,19 +12,14 @@
 --   { "replay", answer, context, deadline }                unpriced, then lines_text
 --   { "conflict", code } { "missing" } { "too_old" } { "future" } { "done" }
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
--- @include numbers clock arguments counters rules lines events
+-- @include arguments numbers clock counters rules lines events
 
-local events_key, due_key, tiers_key, unattributed_key = next_key(), next_key(), next_key(), next_key()
-local prefix, max_events = next_argument(), next_argument()
+local events_key, due_key, tiers_key, unattributed_key, prefix, max_events
 
 -- @include records holds plans writes
 
-local plans = next_plans()
-
-local OPERATION = '^' .. string.rep('([^\30]*)\30', 8) .. '([^\30]*)$'
-
 local function next_operation()
-  local op, plan, request, user, amount, sent, ttl, reserved_at, model = string.match(next_argument(), OPERATION)
+  local op, plan, request, user, amount, sent, ttl, reserved_at, model = take_apart(next_argument(), '\30', 9)
   local operation = {
     op = op,
     plan = plans[tonumber(plan)],
@@ -39,7 +34,7 @@ local function next_operation()
     holds_key = next_key(),
   }
   if operation.plan then
-    operation.counter_keys = next_counter_keys(operation.plan)
+    operation.counters_at = skip_counter_keys(operation.plan)
   end
   return operation
 end
@@ -48,11 +43,17 @@ end
 
 local operations = { settle = settle, release = release, extend = extend, expire = expire }
 
-local answers = {}
-for index = 1, tonumber(next_argument()) do
-  local operation = next_operation()
-  answers[index] = operations[operation.op](operation)
+local function run(run_keys, run_arguments)
+  begin(run_keys, run_arguments)
+  events_key, due_key, tiers_key, unattributed_key = next_key(), next_key(), next_key(), next_key()
+  prefix, max_events = next_argument(), next_argument()
+  read_plans()
+  local answers = {}
+  for index = 1, tonumber(next_argument()) do
+    local operation = next_operation()
+    answers[index] = operations[operation.op](operation)
+  end
+  write_all(events_key, tiers_key, max_events)
+  write_unattributed()
+  return answers
 end
-write_all(events_key, tiers_key, max_events)
-write_unattributed()
-return answers

@@ -1,14 +1,51 @@
--- KEYS and ARGV are read in order, once, by two cursors.
-local key_cursor, argument_cursor = 0, 0
+-- In a function's library a global is found through two metatables, and not at all while the library is loaded. So a
+-- program takes those that it uses once, when it first runs, into locals of the same names.
+local function globals()
+  return redis, string, table, math, ipairs, pairs, tonumber, unpack
+end
+local redis, string, table, math, ipairs, pairs, tonumber, unpack
+
+-- One run of a program reads its KEYS and ARGV in order, once, by two cursors. As a function a program outlives its
+-- runs, so whatever a run keeps in memory begins anew with it: whoever has such state says how.
+local keys, key_cursor, arguments, argument_cursor
+local beginnings = {}
+
+-- Has `set` called at the beginning of each run.
+local function at_begin(set)
+  beginnings[#beginnings + 1] = set
+end
+
+local function begin(run_keys, run_arguments)
+  if not redis then
+    redis, string, table, math, ipairs, pairs, tonumber, unpack = globals()
+  end
+  keys, key_cursor, arguments, argument_cursor = run_keys, 0, run_arguments, 0
+  for _, set in ipairs(beginnings) do
+    set()
+  end
+end
 
 local function next_key()
   key_cursor = key_cursor + 1
-  return KEYS[key_cursor]
+  return keys[key_cursor]
 end
 
 local function next_argument()
   argument_cursor = argument_cursor + 1
-  return ARGV[argument_cursor]
+  return arguments[argument_cursor]
+end
+
+local patterns = {} -- by separator; made when first needed, because nothing can be called while a library is loaded
+
+-- Splits text at a separator (one character) into its `count` fields, the same for each separator; empty ones count.
+local function take_apart(text, separator, count)
+  local pattern = patterns[separator]
+  if not pattern then
+    local field = '([^' .. separator .. ']*)'
+    pattern = '^' .. string.rep(field .. separator, count - 1) .. field .. '$'
+    patterns[separator] = pattern
+  end
+  return string.match(text, pattern)
 end
 
 -- Splits text at a separator (one character); empty text gives an empty list.

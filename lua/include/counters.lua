@@ -1,35 +1,46 @@
 -- Counters of users and totals of tiers: hashes with `spend` and `held` (nano-USD), `calls`, `seeded`, the `calendar`
--- that made them, and the marks of thresholds. Each is read once a script, changed in memory, and written at the end,
--- so that a script that fails has written nothing.
-local counters = {} -- by key
-local touched = {} -- those to write, in the order of their first change
-local new_totals = {} -- the keys of tier totals that this script makes
+-- that made them, and the marks of thresholds. Each is read once a run, changed in memory, and written at the end,
+-- so that a run that fails has written nothing.
+local counters -- by key
+local touched -- those to write, in the order of their first change
+local new_totals -- the keys of tier totals that this run makes
 
--- Returns the counter under `key`; `code` is its window ("day:<start>:<end>", Unix seconds).
-local function load_counter(key, code, calendar)
+at_begin(function()
+  counters, touched, new_totals = {}, {}, {}
+end)
+
+-- Returns the counter under `key`; `window` has its `code` ("day:<start>:<end>", Unix seconds) and, where it may have
+-- to be made, its `calendar`. What only few have (`seeded`, `marks`, `beyond`, `parts`) is not there for the others:
+-- a small table is made much faster than a large one.
+local function load_counter(key, window)
   local counter = counters[key]
   if counter then
     return counter
   end
   local stored = redis.call('HMGET', key, 'spend', 'held', 'calls', 'seeded')
+  local spend = tonumber(stored[1])
   counter = {
     key = key,
-    code = code,
-    calendar = calendar,
-    exists = stored[1] and true or false,
-    spend = number_of(stored[1]),
-    held = number_of(stored[2]),
-    calls = number_of(stored[3]),
-    seeded = stored[4] == '1',
+    window = window,
+    exists = spend ~= nil,
+    spend = spend or 0,
+    held = tonumber(stored[2]) or 0,
+    calls = tonumber(stored[3]) or 0,
     delta = 0, -- the change of spend since it was last written
-    beyond = number_of(stored[1]) > MAX_EXACT, -- a double is no longer exact: only HINCRBY writes it
+    touched = false,
   }
+  if stored[4] == '1' then
+    counter.seeded = true
+  end
+  if counter.spend > MAX_EXACT then
+    counter.beyond = true -- a double is no longer exact: only HINCRBY writes it
+  end
   counters[key] = counter
   return counter
 end
 
-local function load_total(key, code)
-  local total = load_counter(key, code, nil)
+local function load_total(key, window)
+  local total = load_counter(key, window)
   total.is_total = true
   return total
 end
@@ -59,7 +70,12 @@ local function seed_counter(counter, source, previous_key)
   end
 end
 
--- Adds to a counter. Below zero only after a loss of data: then it is held at zero, and the audit tells.
+-- Returns a sum that does not go below zero. It would only after a loss of data: the audit tells.
+local function plus(number, change)
+  local sum = number + change
+  return sum < 0 and 0 or sum
+end
+
 local function add(counter, spend, held, calls)
   if not counter.touched then
     counter.touched = true
@@ -71,9 +87,12 @@ local function add(counter, spend, held, calls)
     counter.delta, counter.beyond = 0, true
   end
   counter.delta = counter.delta + spend
-  counter.spend = math.max(0, counter.spend + spend)
-  counter.held = math.max(0, counter.held + held)
-  counter.calls = math.max(0, counter.calls + calls)
+  counter.spend = plus(counter.spend, spend)
+  counter.calls = plus(counter.calls, calls)
+  if held ~= 0 then
+    counter.held = plus(counter.held, held)
+    counter.held_changed = true
+  end
 end
 
 -- Writes what a counter has only now and then: its origin, and the marks that changed.
@@ -82,10 +101,10 @@ local function write_rare_fields(counter)
     if counter.seeded then
       redis.call('HSET', counter.key, 'seeded', '1')
     end
-    if counter.calendar then
-      redis.call('HSET', counter.key, 'calendar', counter.calendar)
+    if counter.window.calendar then
+      redis.call('HSET', counter.key, 'calendar', counter.window.calendar)
     end
-    redis.call('PEXPIRE', counter.key, window_ttl_ms(counter.code))
+    redis.call('PEXPIRE', counter.key, window_ttl_ms(counter.window.code))
     if counter.is_total then
       new_totals[#new_totals + 1] = counter.key
     end
@@ -104,13 +123,10 @@ local function write_counter(counter)
     end
     redis.pcall('HINCRBY', counter.key, 'spend', digits(counter.delta))
     redis.call('HSET', counter.key, 'calls', digits(counter.calls), 'held', digits(counter.held))
-  elseif counter.is_total then
-    redis.call('HSET', counter.key, 'spend', digits(counter.spend), 'calls', digits(counter.calls))
+  elseif counter.is_total or (counter.exists and not counter.held_changed) then
+    redis.call('HSET', counter.key, 'spend', counter.spend, 'calls', counter.calls)
   else
-    redis.call(
-      'HSET', counter.key,
-      'spend', digits(counter.spend), 'held', digits(counter.held), 'calls', digits(counter.calls)
-    )
+    redis.call('HSET', counter.key, 'spend', counter.spend, 'held', counter.held, 'calls', counter.calls)
   end
   if counter.marks or not counter.exists then
     write_rare_fields(counter)

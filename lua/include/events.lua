@@ -1,14 +1,18 @@
 -- The enforcement log and the counts that match it: written by the script that caused them.
 local EVENT_TTL_MS = 35 * 24 * 3600 * 1000
 
-local events = {}
-local tallies = {} -- by key
-local tally_order = {}
+local events
+local tallies -- by key
+local tally_order
+
+at_begin(function()
+  events, tallies, tally_order = {}, {}, {}
+end)
 
 local function tally_of(line)
   local tally = tallies[line.tally]
   if not tally then
-    tally = { key = line.tally, code = line.counter.code, fields = {}, order = {}, parts = {} }
+    tally = { key = line.tally, code = line.counter.window.code, fields = {}, order = {}, parts = {} }
     tallies[line.tally] = tally
     tally_order[#tally_order + 1] = tally
   end
@@ -62,12 +66,12 @@ local function log_event(type, call, amount, reason, lines, chosen)
   local counter = line and line.counter
   events[#events + 1] = {
     'type', type,
-    'at', digits(now_ms),
+    'at', now_text,
     'user', call.user,
     'request', call.request,
     'tier', call.tier,
     'rule', line and line.rule.id or '',
-    'window', counter and counter.code or '',
+    'window', counter and counter.window.code or '',
     'reason', reason,
     'amount', digits(amount),
     'spend', counter and digits(counter.spend) or '',

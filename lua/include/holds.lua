@@ -1,14 +1,18 @@
 -- What an open or ended hold does to the counters that were fixed at its reserve. These keys are not in KEYS: they
 -- come from the hold's own record and have the same hash tag, so the same slot.
-local MAX_DUE_HOLDS = 64 -- resolved in one script; the rest stay held until the next
+local MAX_DUE_HOLDS = 64 -- resolved in one run; the rest stay held until the next
 
-local due_left = MAX_DUE_HOLDS
-local due_resolved = {} -- by the key of the user's holds
+local due_left
+local due_resolved -- by the key of the user's holds
+
+at_begin(function()
+  due_left, due_resolved = MAX_DUE_HOLDS, {}
+end)
 
 local function counters_of(record)
   local list = {}
   for index, code in ipairs(split(record.fields.windows, ',')) do
-    list[index] = load_counter(prefix .. 'counter:' .. code .. ':' .. record.fields.user, code)
+    list[index] = load_counter(prefix .. 'counter:' .. code .. ':' .. record.fields.user, { code = code })
   end
   return list
 end
@@ -17,7 +21,7 @@ local function totals_of(record)
   local list = {}
   for index, entry in ipairs(split(record.fields.tiers, '\30')) do
     local code, tier = string.match(entry, '^([^\31]*)\31(.*)$')
-    list[index] = load_total(prefix .. 'tier:' .. code .. ':' .. tier, code)
+    list[index] = load_total(prefix .. 'tier:' .. code .. ':' .. tier, { code = code })
   end
   return list
 end
@@ -28,7 +32,7 @@ local function lines_of(record)
   for position, entry in ipairs(split(record.fields.budgets, '\30')) do
     local index, text = string.match(entry, '^(%d+)\31(.*)$')
     local counter, rule = windows[tonumber(index)], parse_rule(text)
-    list[position] = new_line(rule, counter, prefix .. 'tally:' .. counter.code .. ':' .. rule.id)
+    list[position] = new_line(rule, counter, prefix .. 'tally:' .. counter.window.code .. ':' .. rule.id)
   end
   return list
 end
@@ -82,13 +86,13 @@ local function expire_hold(record, holds_key)
   end
 end
 
--- Resolves the holds of a user that are past their deadline, once a script and user. Returns whether there were any.
+-- Resolves the holds of a user that are past their deadline, once a run and user. Returns whether there were any.
 local function resolve_due(holds_key)
   if due_resolved[holds_key] or due_left == 0 then
     return false
   end
   due_resolved[holds_key] = true
-  local due = redis.call('ZRANGEBYSCORE', holds_key, '-inf', digits(now_ms), 'LIMIT', 0, due_left)
+  local due = redis.call('ZRANGEBYSCORE', holds_key, '-inf', now_text, 'LIMIT', 0, due_left)
   for _, key in ipairs(due) do
     local record = load_record(key)
     if is_due(record) then

@@ -1,5 +1,5 @@
 -- Integers. Amounts are nano-USD. Doubles are exact up to 2^53 - 1; text comes from string.format only, because
--- tostring and `..` turn 1e14 into "1e+14".
+-- tostring and `..` turn 1e14 into "1e+14". redis.call writes a whole number it is given in full, up to 2^53.
 local MAX_EXACT = 9007199254740991
 local CAP_NANOS = 8000000000000000
 
@@ -10,5 +10,5 @@ end
 
 -- Returns the number in a reply of HMGET or HGET, where a missing field is false; 0 for a missing one.
 local function number_of(stored)
-  return tonumber(stored or 0)
+  return tonumber(stored) or 0
 end

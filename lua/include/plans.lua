@@ -1,70 +1,128 @@
 -- A plan: what the next decision of a user needs, made by the ledger and shared by many operations of a batch.
--- ARGV: valid_from_ms valid_until_ms tier context on_expiry on_unpriced calm_reason stopped(0|1)
+-- ARGV: one text, joined by 0x1C:
+--       valid_from_ms valid_until_ms tier context on_expiry on_unpriced calm_reason stopped(0|1)
 --       windows calendars seeds tiers budgets (see include/records.lua; calendars and seeds go with the windows; a
 --       seed is the index of the workspace's counter to start from, 0 for none)
 -- KEYS: a tier total for each of tiers, a tally for each of budgets.
-local function next_plan()
+local MAX_KNOWN_PLANS = 1024
+
+local known_plans, known_plan_count = {}, 0 -- parsed ones by text, kept for the next runs of a function
+local plans -- those of this run, in the order of ARGV
+
+at_begin(function()
+  plans = {}
+  if known_plan_count > MAX_KNOWN_PLANS then
+    known_plans, known_plan_count = {}, 0
+  end
+end)
+
+-- Returns the windows of a plan, and how many KEYS one user's counters take, those of previous windows included.
+local function parse_windows(codes, calendars, seeds)
+  local windows, key_count = {}, 0
+  calendars, seeds = split(calendars, ','), split(seeds, ',')
+  for index, code in ipairs(split(codes, ',')) do
+    local window = { code = code, calendar = calendars[index], key = key_count + 1 }
+    key_count = window.key
+    if seeds[index] ~= '0' then
+      window.seed, window.previous = tonumber(seeds[index]), window.key + 1
+      key_count = window.previous
+    end
+    windows[index] = window
+  end
+  return windows, key_count
+end
+
+local function parse_plan(text)
+  local from, until_, tier, context, on_expiry, on_unpriced, calm_reason, stopped, codes, calendars, seeds, tiers, budgets =
+    take_apart(text, '\28', 13)
   local plan = {
-    valid_from_ms = tonumber(next_argument()),
-    valid_until_ms = tonumber(next_argument()),
-    tier = next_argument(),
-    context = next_argument(),
-    on_expiry = next_argument(),
-    on_unpriced = next_argument(),
-    calm_reason = next_argument(),
-    stopped = next_argument() == '1',
-    windows = next_argument(),
-    calendars_text = next_argument(),
-    seeds_text = next_argument(),
-    tiers = next_argument(),
-    budgets_text = next_argument(),
+    valid_from_ms = tonumber(from),
+    valid_until_ms = tonumber(until_),
+    tier = tier,
+    context = context,
+    on_expiry = on_expiry,
+    on_unpriced = on_unpriced,
+    calm_reason = calm_reason,
+    stopped = stopped == '1',
+    windows_text = codes,
+    tiers_text = tiers,
+    budgets_text = budgets,
+    record_text = table.concat({ context, codes, tiers }, '\29'), -- as a check's record has them
     totals = {},
     budgets = {},
   }
-  plan.codes = split(plan.windows, ',')
-  plan.calendars = split(plan.calendars_text, ',')
-  plan.seeds = split(plan.seeds_text, ',')
-  for index, entry in ipairs(split(plan.tiers, '\30')) do
-    plan.totals[index] = { key = next_key(), code = string.match(entry, '^([^\31]*)') }
+  plan.windows, plan.key_count = parse_windows(codes, calendars, seeds)
+  for index, entry in ipairs(split(tiers, '\30')) do
+    plan.totals[index] = { window = { code = string.match(entry, '^([^\31]*)') } }
   end
-  for index, entry in ipairs(split(plan.budgets_text, '\30')) do
-    local counter, text = string.match(entry, '^(%d+)\31(.*)$')
-    plan.budgets[index] = { counter = tonumber(counter), rule = parse_rule(text), tally = next_key() }
+  for index, entry in ipairs(split(budgets, '\30')) do
+    local counter, rule = string.match(entry, '^(%d+)\31(.*)$')
+    plan.budgets[index] = { counter = tonumber(counter), rule = parse_rule(rule) }
   end
   return plan
 end
 
-local function next_plans()
-  local plans = {}
+-- Returns the next plan. Its `spend` and `calls` are what this run has charged to its totals but not added yet.
+local function next_plan()
+  local text = next_argument()
+  local plan = known_plans[text]
+  if not plan then
+    plan = parse_plan(text)
+    known_plans[text], known_plan_count = plan, known_plan_count + 1
+  end
+  plan.spend, plan.calls = 0, 0
+  for _, total in ipairs(plan.totals) do
+    total.key = next_key()
+  end
+  for _, budget in ipairs(plan.budgets) do
+    budget.tally = next_key()
+  end
+  return plan
+end
+
+local function read_plans()
   for index = 1, tonumber(next_argument()) do
     plans[index] = next_plan()
   end
-  return plans
 end
 
--- Reads the KEYS of a plan's counters for one user: the counters in the order of its windows, each seeded one
--- followed by the key of its previous window.
-local function next_counter_keys(plan)
-  local keys = { counters = {}, previous = {} }
-  for index in ipairs(plan.codes) do
-    keys.counters[index] = next_key()
-    if plan.seeds[index] ~= '0' then
-      keys.previous[index] = next_key()
-    end
-  end
-  return keys
+-- Passes the KEYS of a plan's counters for one user: the counters in the order of its windows, each seeded one
+-- followed by the key of its previous window. Returns where they start.
+local function skip_counter_keys(plan)
+  local start = key_cursor
+  key_cursor = start + plan.key_count
+  return start
 end
 
--- Returns the counters of a plan for one user, seeded where a zone is new.
-local function load_counters(plan, keys)
+-- Returns the counters of a plan for the user whose keys follow `start`, seeded where a zone is new.
+local function load_counters(plan, start)
   local list = {}
-  for index, code in ipairs(plan.codes) do
-    list[index] = load_counter(keys.counters[index], code, plan.calendars[index])
-    if keys.previous[index] then
-      seed_counter(list[index], list[tonumber(plan.seeds[index])], keys.previous[index])
+  for index, window in ipairs(plan.windows) do
+    local counter = load_counter(keys[start + window.key], window)
+    list[index] = counter
+    if window.seed then
+      seed_counter(counter, list[window.seed], keys[start + window.previous])
     end
   end
   return list
+end
+
+-- Adds what was charged to a plan's totals.
+local function flush_totals(plan)
+  for _, total in ipairs(plan.totals) do
+    local counter = load_total(total.key, total.window)
+    add(counter, plan.spend, 0, plan.calls)
+  end
+  plan.spend, plan.calls = 0, 0
+end
+
+-- Adds to the totals of all plans what their calls have charged, before the totals are written.
+local function flush_all_totals()
+  for _, plan in ipairs(plans) do
+    if plan.calls > 0 then
+      flush_totals(plan)
+    end
+  end
 end
 
 -- Charges or holds an amount on every counter of a user and on the plan's tier totals, as one call.
@@ -72,9 +130,10 @@ local function charge_plan(plan, list, spend, held)
   for _, counter in ipairs(list) do
     add(counter, spend, held, 1)
   end
-  for _, total in ipairs(plan.totals) do
-    add(load_total(total.key, total.code), spend, 0, 1)
+  if plan.spend + spend > MAX_EXACT then
+    flush_totals(plan)
   end
+  plan.spend, plan.calls = plan.spend + spend, plan.calls + 1
 end
 
 -- Returns the lines of the rules in force.

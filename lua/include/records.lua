@@ -22,34 +22,40 @@ local RECORD_FIELDS = {
 local RECORD_TTL_MS = 48 * 3600 * 1000
 local OPEN_HOLD_TTL_MS = 40 * 24 * 3600 * 1000 -- far past the longest deadline: expiry is decided, never left to a TTL
 
-local records = {} -- by key
-local changed_records = {}
+local records -- by key
+local changed_records
+
+at_begin(function()
+  records, changed_records = {}, {}
+end)
+
+-- Returns the fields of a record's text; those that are left out are empty.
+local function fields_of(text)
+  local fields, position = {}, 0
+  for value in string.gmatch(text .. '\29', '([^\29]*)\29') do
+    position = position + 1
+    fields[RECORD_FIELDS[position]] = value
+  end
+  for missing = position + 1, #RECORD_FIELDS do
+    fields[RECORD_FIELDS[missing]] = ''
+  end
+  return fields
+end
 
 local function load_record(key)
   local record = records[key]
-  if record then
-    return record
+  if not record then
+    local stored = redis.call('GET', key)
+    record = { key = key, exists = stored and true or false, fields = stored and fields_of(stored) or {} }
+    records[key] = record
+  elseif not record.fields then
+    record.fields = fields_of(record.text)
   end
-  local stored = redis.call('GET', key)
-  record = { key = key, exists = stored and true or false, fields = {} }
-  if stored then
-    local values = {}
-    for value in string.gmatch(stored .. '\29', '([^\29]*)\29') do
-      values[#values + 1] = value
-    end
-    for position, name in ipairs(RECORD_FIELDS) do
-      record.fields[name] = values[position] or ''
-    end
-  end
-  records[key] = record
   return record
 end
 
--- Returns the record as it is stored; trailing empty fields are left out. A check's is made where it is decided.
+-- Returns the record as it is stored; trailing empty fields are left out.
 local function record_text(record)
-  if record.text then
-    return record.text
-  end
   local values, last = {}, 0
   for position, name in ipairs(RECORD_FIELDS) do
     local value = record.fields[name] or ''
@@ -78,6 +84,12 @@ local function change_record(record, names_and_values)
   end
 end
 
+-- Gives a new record its whole text at once; its fields are read from there if this script needs them again.
+local function write_record_text(record, text)
+  changed_records[#changed_records + 1] = record
+  record.exists, record.text, record.fields = true, text, nil
+end
+
 -- Puts an open hold into the index of its user and the partition's index of users, or takes it out of the former.
 local function index_hold(record, holds_key)
   if record.fields.state ~= 'open' then
@@ -85,15 +97,16 @@ local function index_hold(record, holds_key)
     return
   end
   redis.call('ZADD', holds_key, record.fields.deadline, record.key)
-  redis.call('PEXPIRE', holds_key, digits(OPEN_HOLD_TTL_MS))
+  redis.call('PEXPIRE', holds_key, OPEN_HOLD_TTL_MS)
   redis.pcall('ZADD', record.due_key, 'LT', record.fields.deadline, record.fields.user)
-  redis.call('PEXPIRE', record.due_key, digits(OPEN_HOLD_TTL_MS))
+  redis.call('PEXPIRE', record.due_key, OPEN_HOLD_TTL_MS)
 end
 
 local function write_records()
   for _, record in ipairs(changed_records) do
-    local ttl_ms = record.fields.state == 'open' and OPEN_HOLD_TTL_MS or RECORD_TTL_MS
-    redis.call('SET', record.key, record_text(record), 'PX', digits(ttl_ms))
+    local is_open = record.holds_key and record.fields.state == 'open'
+    local text = record.text or record_text(record)
+    redis.call('SET', record.key, text, 'PX', is_open and OPEN_HOLD_TTL_MS or RECORD_TTL_MS)
     if record.holds_key then
       index_hold(record, record.holds_key)
     end

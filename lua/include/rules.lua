@@ -1,6 +1,13 @@
 -- Rules as the ledger sends them, and the marks that let a threshold fire once a window.
 -- A rule's text: id 0x1F action 0x1F limit (nano-USD, empty: unlimited) 0x1F thresholds ("pct:nanos,pct:nanos").
-local rules = {} -- parsed ones, by text
+local MAX_KNOWN_RULES = 4096
+local rules, rule_count = {}, 0 -- parsed ones by text, kept for the next runs of a function
+
+at_begin(function()
+  if rule_count > MAX_KNOWN_RULES then
+    rules, rule_count = {}, 0
+  end
+end)
 
 local function parse_rule(text)
   local rule = rules[text]
@@ -20,7 +27,7 @@ local function parse_rule(text)
   for pct, nanos in string.gmatch(pairs_text, '(%d+):(%d+)') do
     rule.thresholds[#rule.thresholds + 1] = { pct = tonumber(pct), nanos = tonumber(nanos) }
   end
-  rules[text] = rule
+  rules[text], rule_count = rule, rule_count + 1
   return rule
 end
 

@@ -2,7 +2,11 @@
 
 local FUTURE_TOLERANCE_MS = 5 * 60 * 1000 -- a sidecar's clock that is ahead must not lose a known actual
 
-local unattributed_amounts = {}
+local unattributed_amounts
+
+at_begin(function()
+  unattributed_amounts = {}
+end)
 
 local function write_unattributed()
   for _, amount in ipairs(unattributed_amounts) do
@@ -31,7 +35,7 @@ local function reconstruct(operation)
   local plan, record = operation.plan, load_record(operation.record_key)
   local is_unpriced = not operation.amount
   local amount = operation.amount or number_of(tonumber(plan.on_unpriced))
-  local list = load_counters(plan, operation.counter_keys)
+  local list = load_counters(plan, operation.counters_at)
   charge_plan(plan, list, amount, 0)
   change_record(record, {
     'op', 'settle',
@@ -45,7 +49,7 @@ local function reconstruct(operation)
     'settle_sent', operation.sent,
     'provisional', is_unpriced and '1' or '',
   })
-  change_record(record, { 'context', plan.context, 'windows', plan.windows, 'tiers', plan.tiers })
+  change_record(record, { 'context', plan.context, 'windows', plan.windows_text, 'tiers', plan.tiers_text })
   change_record(record, hold_fields(plan))
   local found, call = lines_of(record), call_of(record)
   log_event('reconstructed', call, amount, 'reconstructed', found, fullest(found))

@@ -15,6 +15,7 @@ end
 -- another type that was not read before) goes through pcall, so that nothing can end the script between a counter and
 -- the record that keeps it from being charged again.
 local function write_all(stream, tiers_key, max_events)
+  flush_all_totals()
   write_counters()
   write_records()
   write_tallies()

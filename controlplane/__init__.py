@@ -1,1 +1,0 @@
-"""The control plane: rules, usage, the enforcement log and the page."""

@@ -1,0 +1,115 @@
+"""How programs run on a real server: as functions, and as scripts where functions may not be used."""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import redis.asyncio as redis
+
+from ledger.decisions import Operation, Outcome
+from ledger.operations import Admission, sent_text
+from ledger.plans import compile_plan
+from ledger.redis_ledger import RedisLedger
+from ledger.rules import EMPTY_RULE_SET
+from tests.conftest import running_server, valkey_binary
+from tests.support.books import new_workspace
+
+NANOS = 1_000_000
+
+
+@pytest.fixture
+def store_url() -> Iterator[str]:
+    """Run a store of its own, whose functions and users the tests change."""
+    with running_server(valkey_binary()) as url:
+        yield url
+
+
+@pytest.fixture
+async def admin(store_url: str) -> AsyncIterator["redis.Redis"]:
+    """Return a client that may do everything."""
+    async with redis.Redis.from_url(store_url) as client:
+        yield client
+
+
+async def _check(ledger: RedisLedger, number: int) -> Outcome:
+    now_ms = await ledger.store_time_ms()
+    admission = Admission(
+        operation=Operation.CHECK,
+        plan=compile_plan(EMPTY_RULE_SET, "alice", "pro", now_ms),
+        request_id=f"call-{number}",
+        user_id="alice",
+        amount_nanos=NANOS,
+        sent=sent_text(Operation.CHECK, "pro", str(NANOS), 0),
+        not_after_ms=now_ms + 60_000,
+    )
+    (answer,) = await ledger.admit([admission])
+    assert not isinstance(answer, Exception)
+    return answer.outcome  # type: ignore[union-attr]
+
+
+async def _spend(client: "redis.Redis", workspace: str) -> set[bytes]:
+    keys = [key async for key in client.scan_iter(f"sg:{workspace}:*:counter:*")]
+    return {await client.hget(key, "spend") for key in keys}  # type: ignore[misc]
+
+
+async def test_two_versions_share_a_store(admin: "redis.Redis") -> None:
+    """A function's name carries its source's hash, so an older sidecar's stays; and the second user loads nothing."""
+    workspace = new_workspace()
+    first, second = RedisLedger(admin, workspace=workspace), RedisLedger(admin, workspace=workspace)
+    other = "#!lua name=spendgate_admit_0\nredis.register_function('spendgate_admit_0', function() return 1 end)"
+    await admin.function_load(other)
+    assert [Outcome.ALLOW] * 2 == [await _check(first, 1), await _check(second, 2)]
+    commands = await admin.info("commandstats")
+    assert (2, {str(2 * NANOS).encode()}) == (
+        commands["cmdstat_function|load"]["calls"],
+        await _spend(admin, workspace),
+    )
+    assert 1 == await admin.fcall("spendgate_admit_0", 0)
+
+
+async def test_a_function_that_another_sidecar_has_just_loaded_is_used(admin: "redis.Redis") -> None:
+    """Between a lost function and its loading somebody else may have loaded it: no error reaches the caller."""
+    workspace = new_workspace()
+    ledger = RedisLedger(admin, workspace=workspace)
+
+    class Slow:
+        """A client during whose first call another sidecar loads the function."""
+
+        async def execute_command(self, *words: object) -> object:
+            if words[0] == "FUNCTION":
+                await admin.execute_command(*words)
+            return await admin.execute_command(*words)
+
+    slow = RedisLedger(Slow(), workspace=workspace)
+    assert [Outcome.ALLOW] * 2 == [await _check(slow, 1), await _check(ledger, 2)]
+
+
+@pytest.mark.parametrize("forbidden", ["-fcall", "-function|load"])
+async def test_a_user_who_may_use_no_functions_runs_scripts(
+    store_url: str, admin: "redis.Redis", caplog: pytest.LogCaptureFixture, forbidden: str
+) -> None:
+    """Managed stores may forbid one or the other: decided all the same, said once."""
+    workspace = new_workspace()
+    await admin.acl_setuser("app", enabled=True, nopass=True, keys=["*"], commands=["+@all", forbidden])
+    async with redis.Redis.from_url(store_url, username="app", password="any") as client:
+        ledger = RedisLedger(client, workspace=workspace)
+        with caplog.at_level(logging.WARNING, logger="spendgate.store"):
+            assert [Outcome.ALLOW] * 3 == [await _check(ledger, number) for number in range(3)]
+    assert {str(3 * NANOS).encode()} == await _spend(admin, workspace)
+    assert ["WARNING"] == [record.levelname for record in caplog.records]
+
+
+async def test_a_run_that_failed_leaves_nothing_for_the_next(admin: "redis.Redis") -> None:
+    """A function's library outlives its runs; catches memory of a failed run that the next one writes."""
+    workspace = new_workspace()
+    ledger = RedisLedger(admin, workspace=workspace)
+    assert Outcome.ALLOW is await _check(ledger, 1)
+    (total,) = [key async for key in admin.scan_iter(f"sg:{workspace}:*:tier:day:*:pro")]
+    kept = await admin.dump(total)
+    await admin.set(total, "not a hash")
+    with pytest.raises(Exception, match="refused to run admit"):
+        await _check(ledger, 2)
+    await admin.restore(total, 0, kept, replace=True)
+    assert Outcome.ALLOW is await _check(ledger, 3)
+    assert {str(2 * NANOS).encode()} == await _spend(admin, workspace)
+    assert str(2 * NANOS).encode() == await admin.hget(total, "spend")  # type: ignore[misc]
