@@ -25,7 +25,7 @@ from cli.embedded import EmbeddedStore
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SUBJECTS = ("noop", "spendgate", "pool")
-FIGURES = ("per_second", "p50_ms", "p99_ms", "max_ms", "server_cpu_us", "store_cpu_us")
+FIGURES = ("per_second", "p50_ms", "p99_ms", "max_ms", "server_cpu_us", "store_cpu_us", "load_cpu_us")
 START_DEADLINE_S = 20.0
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 Round = dict[str, dict[str, float]]
@@ -180,12 +180,13 @@ def show(summary: dict[str, object]) -> None:
     """Print the table."""
     medians = summary["medians"]
     assert isinstance(medians, dict)
-    print(f"\n{'server':<12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}{'CPU us':>9}{'store us':>10}")
+    heads = ("requests/s", "p50 ms", "p99 ms", "max ms", "CPU us", "store us", "load us")
+    print(f"\n{'server':<12}{heads[0]:>12}" + "".join(f"{head:>10}" for head in heads[1:]))
     for subject, figures in medians.items():
         print(
             f"{subject:<12}{figures['per_second']:>12,.0f}{figures['p50_ms']:>9.2f}"
             f"{figures['p99_ms']:>9.2f}{figures['max_ms']:>9.2f}"
-            f"{figures['server_cpu_us']:>9.0f}{figures['store_cpu_us']:>10.0f}"
+            f"{figures['server_cpu_us']:>9.0f}{figures['store_cpu_us']:>10.0f}{figures['load_cpu_us']:>9.0f}"
         )
     ratios = summary["ratios"]
     assert isinstance(ratios, dict)

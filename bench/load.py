@@ -95,6 +95,7 @@ def summarize(latencies: list[float], elapsed_s: float, not_ok: int) -> dict[str
         "p50_ms": ordered[len(ordered) // 2] * 1000,
         "p99_ms": ordered[int(len(ordered) * 0.99)] * 1000,
         "max_ms": ordered[-1] * 1000,
+        "load_cpu_us": time.process_time() * 1e6 / len(ordered),
     }
 
 

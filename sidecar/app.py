@@ -1,12 +1,14 @@
 """The two aiohttp applications of a sidecar, made of handlers and middlewares."""
 
 from collections.abc import Callable
+from typing import Final
 
 from aiohttp import web
 
-from sidecar.api.access import access_middleware
+from sidecar.api.access import access_check, access_middleware
 from sidecar.api.admin import AdminHandlers
 from sidecar.api.decisions import DecisionHandlers
+from sidecar.api.direct import Handler, direct_routes
 from sidecar.api.problems import problem_middleware
 from sidecar.api.rules import RuleHandlers
 from sidecar.api.users import UserHandlers
@@ -15,12 +17,18 @@ from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings, is_loopback
 
+DIRECT: Final[web.AppKey[Callable[[Handler], Handler]]] = web.AppKey("DIRECT")
+"""Where an application keeps what its listener wraps around the general handler."""
+
 
 def make_decision_app(*, enforcer: Enforcer, rules: RuleCache, settings: Settings, metrics: Metrics) -> web.Application:
     """Return the application that answers decisions."""
-    access = access_middleware(is_local=is_loopback(settings.host), token=settings.decision_token)
-    app = web.Application(middlewares=[problem_middleware(metrics), access], client_max_size=settings.max_body_bytes)
-    app.add_routes(DecisionHandlers(enforcer).routes())
+    check = access_check(is_local=is_loopback(settings.host), token=settings.decision_token)
+    middlewares = [problem_middleware(metrics), access_middleware(check)]
+    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
+    decisions = DecisionHandlers(enforcer).routes()
+    app.add_routes(decisions)
+    app[DIRECT] = direct_routes(decisions, check, metrics)
     app.add_routes(UserHandlers(enforcer).routes())
     app.add_routes(
         RuleHandlers(

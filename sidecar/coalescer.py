@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -71,8 +71,11 @@ class Lane(Generic[Operation, Answer]):
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._queue.append((operation, future))
         if not self._arrivals:
-            self._loop.call_soon(self._close_turn)
-        self._arrivals.append(future)
+            self._arrivals = [future]
+            self._loop.call_later(self._limits.deadline_s, _give_up, self._arrivals)
+            self._open_turn()
+        else:
+            self._arrivals.append(future)
         return future
 
     async def drain(self) -> None:
@@ -80,35 +83,45 @@ class Lane(Generic[Operation, Answer]):
         while self._running:
             await asyncio.wait(self._running)
 
-    def _close_turn(self) -> None:
-        """End a turn of the loop: one deadline for all that arrived in it, and a run if none is under way."""
-        arrivals, self._arrivals = self._arrivals, []
-        self._loop.call_later(self._limits.deadline_s, _give_up, arrivals)
-        self._start()
+    def _open_turn(self) -> None:
+        """Begin a turn of the loop, which ends where the work that is scheduled here begins."""
+        if len(self._running) < IN_FLIGHT:
+            self._run_in_background(self._work(ends_turn=True))
+        else:
+            self._loop.call_soon(self._close_turn)
 
-    def _start(self) -> None:
-        while self._queue and len(self._running) < IN_FLIGHT:
+    def _close_turn(self) -> None:
+        self._arrivals = []
+
+    def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._end)
+
+    async def _work(self, *, ends_turn: bool = False) -> None:
+        """Send batch after batch until nothing waits: the next leaves before the answers of the last are served."""
+        if ends_turn:
+            self._close_turn()
+        while self._queue:
             batch = [self._queue.popleft() for _ in range(self._next_size())]
-            task = self._loop.create_task(self._send(batch))
-            self._running.add(task)
-            task.add_done_callback(self._end)
+            if self._queue and len(self._running) < IN_FLIGHT:
+                self._run_in_background(self._work())
+            wanted = [entry for entry in batch if not entry[1].done()]
+            if wanted:
+                await self._answer(wanted)
 
     def _next_size(self) -> int:
         waiting = len(self._queue)
-        if waiting >= SPLIT_FROM and not self._running:
+        if waiting >= SPLIT_FROM and len(self._running) < IN_FLIGHT:
             waiting = (waiting + 1) // 2
         return min(waiting, self._limits.max_batch)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
-        self._start()
+        if self._queue and not self._running:
+            self._run_in_background(self._work())  # This one has failed, and what waits must not wait for the next.
         if not task.cancelled() and task.exception() is not None:
             log.error("a batch failed", exc_info=task.exception())
-
-    async def _send(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
-        wanted = [entry for entry in batch if not entry[1].done()]
-        if wanted:
-            await self._answer(wanted)
 
     async def _answer(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
         operations = [operation for operation, _ in batch]

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from sidecar.app import DIRECT
 from sidecar.settings import Settings
 
 SHUTDOWN_S: Final = 4.0
@@ -29,6 +30,7 @@ class Listeners:
         """Listen; port 0 takes a free one, which `decision_url` and `admin_url` then tell."""
         await self._decision.setup()
         await self._admin.setup()
+        self._answer_directly()
         try:
             self.admin_url = await _listen(self._admin, settings.admin_host, settings.admin_port)
             self.decision_url = await _listen(self._decision, settings.host, settings.port)
@@ -37,6 +39,12 @@ class Listeners:
         except OSError:
             await self.close()
             raise
+
+    def _answer_directly(self) -> None:
+        """Put the application's direct routes before its own handling (`sidecar.api.direct`)."""
+        server = self._decision.server
+        if server is not None and DIRECT in self._decision.app:
+            server.request_handler = self._decision.app[DIRECT](server.request_handler)
 
     async def _listen_on_socket(self, path: Path) -> None:
         _remove_stale(path)

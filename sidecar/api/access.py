@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, Final
 
 from aiohttp import web
@@ -32,7 +33,7 @@ class Unauthorized(LedgerError):
     status = 401
 
 
-def check_token(request: web.Request, token: str) -> None:
+def check_token(request: web.BaseRequest, token: str) -> None:
     """Raise `Unauthorized` unless the request carries the token; compared in constant time."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     # Bytes that are no UTF-8 arrive as surrogates; they are as wrong as any other token, not a fault of ours.
@@ -41,24 +42,35 @@ def check_token(request: web.Request, token: str) -> None:
         raise Unauthorized("send the token as `Authorization: Bearer ...`")
 
 
-def access_middleware(*, is_local: bool, token: str | None) -> Any:
-    """Return the middleware of the decision listener; pushes of rules check a token of their own."""
+def access_check(*, is_local: bool, token: str | None) -> Callable[[web.BaseRequest], None]:
+    """Return the check of the decision listener, which raises; pushes of rules check a token of their own."""
+
+    def check(request: web.BaseRequest) -> None:
+        headers = request.headers
+        if is_local and host_name(headers.get("Host", "")) not in LOCAL_NAMES:
+            raise BadHost("this listener serves localhost only")
+        if is_local and "Origin" in headers:
+            raise CrossOrigin("this listener serves apps, not pages in browsers; send no Origin header")
+        if token is not None and request.method != "PUT":
+            check_token(request, token)
+
+    return check
+
+
+def access_middleware(check: Callable[[web.BaseRequest], None]) -> Any:
+    """Return the middleware that makes a check before every handler."""
 
     @web.middleware
     async def middleware(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if is_local and host_name(request.headers.get("Host", "")) not in LOCAL_NAMES:
-            raise BadHost("this listener serves localhost only")
-        if is_local and "Origin" in request.headers:
-            raise CrossOrigin("this listener serves apps, not pages in browsers; send no Origin header")
-        if token is not None and request.method != "PUT":
-            check_token(request, token)
+        check(request)
         return await handler(request)
 
     return middleware
 
 
+@lru_cache(maxsize=64)
 def host_name(host: str) -> str:
     """Return a Host header without its port."""
     name, separator, port = host.rpartition(":")

@@ -46,32 +46,38 @@ def problem_response(fields: dict[str, Any]) -> web.Response:
     return web.Response(status=fields["status"], body=orjson.dumps(fields), content_type=PROBLEM_JSON)
 
 
+def answer_problem(error: Exception, request: web.BaseRequest, metrics: Metrics) -> web.Response:
+    """Return the answer to an error of a handler, and count it; what is unexpected is logged once and hidden."""
+    allowed = None
+    if isinstance(error, LedgerError):
+        fields = problem_fields(error)
+    elif isinstance(error, web.HTTPException):
+        fields = _http_problem(error)
+        allowed = error.headers.get("Allow")
+    elif isinstance(error, ConnectionError | UnicodeDecodeError | web.RequestPayloadError):
+        fields = problem_fields(LedgerError(f"the request could not be read: {error}", code="invalid_body"))
+        fields["status"] = 400
+    else:
+        log.error("%s failed", request.path, exc_info=error)
+        fields = problem_fields(LedgerError("this is our fault; the log has the details"))
+    metrics.record_problem(fields["code"])
+    response = problem_response(fields)
+    if allowed is not None:
+        response.headers["Allow"] = allowed
+    if fields["status"] == 401:  # noqa: PLR2004 - the status itself
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
 def problem_middleware(metrics: Metrics) -> Any:
-    """Return the middleware that turns every error into a problem; what is unexpected is logged once and hidden."""
+    """Return the middleware that turns every error into a problem."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        allowed = None
         try:
             return await handler(request)
-        except LedgerError as error:
-            fields = problem_fields(error)
-        except web.HTTPException as error:
-            fields = _http_problem(error)
-            allowed = error.headers.get("Allow")
-        except (ConnectionError, UnicodeDecodeError, web.RequestPayloadError) as error:
-            fields = problem_fields(LedgerError(f"the request could not be read: {error}", code="invalid_body"))
-            fields["status"] = 400
-        except Exception:
-            log.exception("%s failed", request.path)
-            fields = problem_fields(LedgerError("this is our fault; the log has the details"))
-        metrics.record_problem(fields["code"])
-        response = problem_response(fields)
-        if allowed is not None:
-            response.headers["Allow"] = allowed
-        if fields["status"] == 401:  # noqa: PLR2004 - the status itself
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
+        except Exception as error:
+            return answer_problem(error, request, metrics)
 
     return middleware
 

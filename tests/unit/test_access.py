@@ -6,7 +6,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from sidecar.api.access import BadHost, CrossOrigin, Unauthorized, access_middleware, check_token, host_name
+from sidecar.api.access import (
+    BadHost,
+    CrossOrigin,
+    Unauthorized,
+    access_check,
+    access_middleware,
+    check_token,
+    host_name,
+)
 
 TOKEN = "decision-token-of-a-test"
 
@@ -18,7 +26,7 @@ async def _handler(_request: web.Request) -> web.StreamResponse:
 async def _call(
     headers: Mapping[str, str], *, method: str = "POST", is_local: bool = True, token: str | None = None
 ) -> web.StreamResponse:
-    middleware = access_middleware(is_local=is_local, token=token)
+    middleware = access_middleware(access_check(is_local=is_local, token=token))
     response: web.StreamResponse = await middleware(make_mocked_request(method, "/v1/check", headers), _handler)
     return response
 
