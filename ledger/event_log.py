@@ -4,7 +4,7 @@ The programs in ``lua/`` write it, one stream a partition (``lua/include/events.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
@@ -122,7 +122,7 @@ class EventLog:
 
     async def follow(
         self, event_filter: EventFilter = EVERYTHING, *, after: StreamCursor | None = None, poll_s: float = POLL_S
-    ) -> AsyncIterator[NewEvents]:
+    ) -> AsyncGenerator[NewEvents, None]:
         """Yield what is new after a cursor (without one: from now on), for ever; empty looks too, so callers can act.
 
         Looks again at once while there is more, else after `poll_s`. Bounded: at most 500 entries a partition a look.

@@ -194,8 +194,8 @@ def _outcomes(text: str) -> tuple[tuple[str, str], ...]:
 class EventFilter:
     """Which events to show; None and empty text ask for nothing. Names are compared exactly.
 
-    `text` is looked for in user, request, tier, model, rule and reason, in any case. `since_ms` is in the span,
-    `until_ms` is not; both are compared with the event's own time.
+    `has_tier` asks for events with any tier, or with none. `text` is looked for in user, request, tier, model, rule and
+    reason, in any case. `since_ms` is in the span, `until_ms` is not; both are compared with the event's own time.
     """
 
     types: frozenset[str] | None = None
@@ -203,6 +203,7 @@ class EventFilter:
     tier: str | None = None
     model: str | None = None
     rule_id: str | None = None
+    has_tier: bool | None = None
     text: str = ""
     since_ms: int | None = None
     until_ms: int | None = None
@@ -214,6 +215,8 @@ class EventFilter:
         if self.since_ms is not None and event.at_ms < self.since_ms:
             return False
         if self.until_ms is not None and event.at_ms >= self.until_ms:
+            return False
+        if self.has_tier is not None and self.has_tier is not bool(event.tier):
             return False
         exact = (
             (self.user_id, event.user_id),

@@ -38,6 +38,15 @@ def parse_usd(value: object, *, field: str) -> int:
     return _parse_decimal(value if isinstance(value, str) else repr(value), field)
 
 
+def parse_signed_usd(value: object, *, field: str) -> int:
+    """Return the nano-USD of an amount that may be below zero, bounded by the cap on both sides; see `parse_usd`."""
+    if isinstance(value, str) and value.startswith("-") and not value.startswith(("--", "-+")):
+        return -parse_usd(value[1:], field=field)
+    if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+        return -parse_usd(-value, field=field)
+    return parse_usd(value, field=field)
+
+
 def usd_number(nanos: int) -> float | str:
     """Return the JSON value of an amount: a number that reads back to the same nano-USD, a string beyond the cap.
 

@@ -153,10 +153,19 @@ def rule_spec(rule: Rule, mode: Mode) -> str:
     A threshold in nano-USD is the limit's share rounded up, so that Lua compares integers only. A limit of zero has
     no thresholds.
     """
-    action = Action.DRY_RUN if mode is Mode.OBSERVE and rule.action is Action.BLOCK else rule.action
+    action = _action_in(mode, rule)
     limit = rule.limit_nanos
     pairs = [f"{pct}:{-(-limit * pct // 100)}" for pct in sorted(rule.thresholds_pct)] if limit else []
     return FIELD.join([rule.id, action, _text(limit), ",".join(pairs)])
+
+
+def _action_in(mode: Mode, rule: Rule) -> Action:
+    return Action.DRY_RUN if mode is Mode.OBSERVE and rule.action is Action.BLOCK else rule.action
+
+
+def effective_action(rule: Rule, workspace: Workspace) -> Action | None:
+    """Return what a rule does over its limit under the workspace's mode; None where the plan lets no rule act."""
+    return _action_in(workspace.mode, rule) if workspace.plan is PlanName.GROWTH else None
 
 
 def _text(limit_nanos: int | None) -> str:

@@ -14,7 +14,8 @@ from ledger.decisions import (
     Warning,  # noqa: A004 - the contract's word
 )
 from ledger.money import usd_number
-from ledger.windows import Window, rfc3339
+from ledger.windows import rfc3339
+from ledger.wire import percent, window_fields
 
 NO_RULE: Final[dict[str, Any]] = {
     "action": None,
@@ -124,15 +125,6 @@ def encode_budget(budget: Budget) -> dict[str, Any]:
     }
 
 
-def percent(spend_nanos: int, limit_nanos: int | None) -> float | None:
-    """Return spend as percent of the limit, rounded down to two decimals; 100 for a limit of zero."""
-    if limit_nanos is None:
-        return None
-    if limit_nanos == 0:
-        return 100.0
-    return spend_nanos * 10_000 // limit_nanos / 100
-
-
 def encode_warning(warning: Warning) -> dict[str, Any]:
     """Return a `warning`."""
     return {"kind": warning.kind, "threshold_pct": warning.threshold_pct, "first": warning.first}
@@ -147,13 +139,4 @@ def _terms(terms: BudgetTerms) -> dict[str, Any]:
         "action": terms.action,
         "limit_usd": None if limit is None else usd_number(limit),
         **window_fields(terms.window),
-    }
-
-
-def window_fields(window: Window) -> dict[str, Any]:
-    """Return what a window is called and when it starts and ends."""
-    return {
-        "window": window.type,
-        "window_start": rfc3339(window.start_s * 1000),
-        "resets_at": rfc3339(window.end_s * 1000),
     }

@@ -4,13 +4,11 @@ from typing import Any
 
 from aiohttp import web
 
-from ledger.decisions import CounterState
-from ledger.money import usd_number
 from ledger.names import parse_name
 from ledger.rule_parsing import dump_rule
 from ledger.windows import rfc3339
+from ledger.wire import budget_fields, counter_fields, window_fields
 from sidecar.api.decisions import respond
-from sidecar.api.encode import percent, window_fields
 from sidecar.enforcer import Enforcer
 from sidecar.views import BudgetUsage, Explanation, UsageView
 
@@ -49,33 +47,19 @@ def encode_usage(view: UsageView) -> dict[str, Any]:
         "at": rfc3339(view.at_ms),
         "rules_revision": view.rules_revision,
         "open_holds": view.open_holds,
-        "windows": [{**window_fields(entry.window), **_counter(entry.counter)} for entry in view.windows],
+        "windows": [{**window_fields(entry.window), **counter_fields(entry.counter)} for entry in view.windows],
         "budgets": [_budget(entry) for entry in view.budgets],
     }
 
 
-def _counter(counter: CounterState) -> dict[str, Any]:
-    return {
-        "spend_usd": usd_number(counter.spend_nanos),
-        "held_usd": usd_number(counter.held_nanos),
-        "calls": counter.calls,
-    }
-
-
 def _budget(entry: BudgetUsage) -> dict[str, Any]:
-    terms, counter = entry.terms, entry.counter
-    limit = terms.limit_nanos
-    remaining = None if limit is None else limit - counter.spend_nanos - counter.held_nanos
+    terms = entry.terms
     return {
         "rule_id": terms.rule_id,
         "rule_kind": terms.rule_kind,
         "action": terms.action,
         **window_fields(terms.window),
-        "limit_usd": None if limit is None else usd_number(limit),
-        **_counter(counter),
-        "remaining_usd": None if remaining is None else usd_number(remaining),
-        "percent": percent(counter.spend_nanos, limit),
-        "seeded": counter.seeded,
+        **budget_fields(entry.counter, terms.limit_nanos),
     }
 
 

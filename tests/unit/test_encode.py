@@ -21,7 +21,8 @@ from ledger.decisions import (
 from ledger.money import CAP_NANOS, NANOS_PER_USD
 from ledger.rules import Action, RuleKind
 from ledger.windows import Window, WindowType
-from sidecar.api.encode import encode_answer, encode_budget, percent
+from ledger.wire import percent
+from sidecar.api.encode import encode_answer, encode_budget
 
 MONTH = Window(type=WindowType.MONTH, start_s=1_767_225_600, end_s=1_769_904_000)
 AT_MS = 1_769_860_800_123

@@ -1,0 +1,1 @@
+"""The control plane: rules, usage, the enforcement log and the page."""

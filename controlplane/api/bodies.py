@@ -1,0 +1,24 @@
+"""Reads the JSON body of a request."""
+
+from collections.abc import Collection
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from ledger.errors import InvalidInput
+from ledger.sections import hint
+
+
+async def read_object(request: web.Request, known: Collection[str]) -> dict[str, Any]:
+    """Return the JSON object of a body; raises `InvalidInput` for what is none, and naming a field not in `known`."""
+    try:
+        document = orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        raise InvalidInput(f"the body is not JSON: {error}", code="invalid_body") from None
+    if not isinstance(document, dict):
+        raise InvalidInput("the body must be a JSON object", code="invalid_body")
+    for name in document:
+        if name not in known:
+            raise InvalidInput(f"{name[:40]} is no field of this call{hint(name, frozenset(known))}", field=name[:40])
+    return document
