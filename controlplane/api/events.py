@@ -41,11 +41,11 @@ class EventHandlers:
         self._streams = 0
 
     def routes(self) -> list[web.RouteDef]:
-        """Return the routes."""
+        """Return the routes; what is streamed has no HEAD, which would stream it as well."""
         return [
             web.get("/api/v1/events", self.page),
-            web.get("/api/v1/events.csv", self.csv),
-            web.get("/api/v1/events/stream", self.stream),
+            web.get("/api/v1/events.csv", self.csv, allow_head=False),
+            web.get("/api/v1/events/stream", self.stream, allow_head=False),
         ]
 
     async def page(self, request: web.Request) -> web.Response:
