@@ -7,29 +7,24 @@ collections over a million fresh objects. Each has its answer here.
 
 import asyncio
 import gc
-import json
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
 import msgpack
 
+from ledger.documents import BULK_BYTES, decode_json, decode_yaml, unique
 from ledger.errors import RuleSetInvalid
 from ledger.rule_parsing import parse_rule_set
 from ledger.rules import RuleSet
-from sidecar import yaml_documents
 
 UNSTATED_REVISION: Final = 0
-BULK_BYTES: Final = 256 * 1024
 BULK_RULES: Final = 2_000
 SWITCH_INTERVAL_S: Final = 0.001
 FREED_AT_ONCE: Final = 500
-YAML_TIMEOUT_S: Final = 300
 
 _bulk_turn: Final = threading.Lock()
 
@@ -117,46 +112,15 @@ def _free_list(items: list[Any]) -> None:
         del items[-FREED_AT_ONCE:]
 
 
-def _unique(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Return a mapping; being Python, the call also lets other threads run between two objects of a decoder in C."""
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"gives the key {str(twice)[:40]!r} twice in one mapping")
-    return fields
-
-
-def _decode_json(body: bytes) -> object:
-    try:
-        return json.loads(body, object_pairs_hook=_unique)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"is no JSON: {error}") from None
-
-
 def _decode_msgpack(body: bytes) -> object:
     try:
-        return msgpack.unpackb(body, object_pairs_hook=_unique)
+        return msgpack.unpackb(body, object_pairs_hook=unique)
     except (msgpack.UnpackException, msgpack.ExtraData) as error:
         raise ValueError(f"is no MessagePack: {error or type(error).__name__}") from None
 
 
-def _decode_yaml(body: bytes) -> object:
-    if len(body) < BULK_BYTES:
-        return yaml_documents.load_yaml(body)
-    # Isolated: the directory of a program is not searched, or its neighbours would hide installed modules.
-    command = [sys.executable, "-I", str(Path(yaml_documents.__file__))]
-    try:
-        done = subprocess.run(command, input=body, capture_output=True, timeout=YAML_TIMEOUT_S, check=False)  # noqa: S603
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"takes longer than {YAML_TIMEOUT_S} s to read as YAML; use JSON") from None
-    if done.returncode != 0:
-        raise ValueError(done.stderr.decode(errors="replace") or f"cannot be read as YAML (exit {done.returncode})")
-    return _decode_json(done.stdout)
-
-
 _DECODERS: Final[dict[DocumentFormat, Callable[[bytes], object]]] = {
-    DocumentFormat.JSON: _decode_json,
-    DocumentFormat.YAML: _decode_yaml,
+    DocumentFormat.JSON: decode_json,
+    DocumentFormat.YAML: decode_yaml,
     DocumentFormat.MSGPACK: _decode_msgpack,
 }

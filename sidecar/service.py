@@ -5,13 +5,14 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
+from ledger.background import Background
 from ledger.connection import StoreTimeouts, connect
 from ledger.errors import LedgerError
 from ledger.operations import Admission, Admitted
@@ -33,9 +34,6 @@ from sidecar.sweeper import Sweeper
 
 ANSWER_MARGIN_S: Final = 0.01
 """Kept of the deadline for encoding and sending an answer."""
-
-CANCELLATIONS: Final = 10
-CANCELLED_WITHIN_S: Final = 0.1
 
 COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
 
@@ -90,7 +88,7 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
     rules.on_change(metrics.set_rules)
     if rules.is_loaded:
         metrics.set_rules(rules.current)
-    background = _Background(on_failure)
+    background = Background(on_failure)
     try:
         rule_file = await _open_rule_file(settings, rules, metrics)
         if rule_file is not None:
@@ -116,7 +114,7 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
 
 @contextlib.asynccontextmanager
 async def _serving(
-    settings: Settings, ledger: RedisLedger, rules: RuleCache, metrics: Metrics, background: "_Background"
+    settings: Settings, ledger: RedisLedger, rules: RuleCache, metrics: Metrics, background: Background
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     clock = StoreClock()
@@ -186,37 +184,3 @@ async def _open_rule_file(settings: Settings, rules: RuleCache, metrics: Metrics
     rule_file = RuleFile(Path(settings.rules), rules, on_reject=metrics.record_rules_rejected)
     await rule_file.load()
     return rule_file
-
-
-class _Background:
-    """Tasks that run beside the listeners; one that fails is logged and told."""
-
-    def __init__(self, on_failure: Callable[[], None]) -> None:
-        self._on_failure = on_failure
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a background task failed", exc_info=task.exception())
-            self._on_failure()
-
-    async def stop(self) -> None:
-        """Cancel all and wait until they have ended.
-
-        Repeated: redis-py sends through `asyncio.wait_for`, which on Python 3.11 swallows a cancellation that comes
-        in the moment the sending is done. The task would go on, and the process would never end.
-        """
-        attempts = 0
-        while self._tasks and attempts < CANCELLATIONS:
-            attempts += 1
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.wait(self._tasks, timeout=CANCELLED_WITHIN_S)
-        if self._tasks:
-            log.error("%d background tasks do not end; going on without them", len(self._tasks))

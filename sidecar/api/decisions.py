@@ -6,10 +6,10 @@ from aiohttp import web
 
 from ledger.decisions import Decision, Operation, Settlement
 from ledger.errors import LedgerError
+from ledger.problems import problem_fields
 from sidecar.api.bodies import JSON, MSGPACK, decode_body, encode_body, wants_msgpack
 from sidecar.api.decode import decode_batch, decode_request
 from sidecar.api.encode import encode_answer, encode_decision, encode_settlement
-from sidecar.api.problems import problem_fields
 from sidecar.api.whole_answer import whole_answer
 from sidecar.enforcer import Enforcer
 from sidecar.requests import AdmitRequest, ResolveRequest

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ledger.decisions import Operation
+from ledger.json_schema import TIER, USER_ID, Schema, ref
 from sidecar.api.bodies import JSON, MSGPACK
 from sidecar.api.openapi_examples import ANSWERS, BATCH, REQUESTS, RULE_SET
 from sidecar.api.openapi_problems import ADMIT, ANY, BODY, HOLD, PUSH, READ, SETTLE, STORE, problem_responses
 from sidecar.api.openapi_rules import rule_schemas, view_schemas
-from sidecar.api.openapi_schemas import TIER, USER_ID, Schema, answer_schemas, ref, request_schemas
+from sidecar.api.openapi_schemas import answer_schemas, request_schemas
 
 API_VERSION: Final = "1"
 YAML: Final = "application/yaml"

@@ -5,8 +5,8 @@ from http import HTTPStatus
 from itertools import groupby
 from typing import Any, Final
 
+from ledger.json_schema import ref
 from ledger.script_answers import CONFLICTS
-from sidecar.api.openapi_schemas import ref
 
 PROBLEM_JSON: Final = "application/problem+json"
 

@@ -2,27 +2,12 @@
 
 from typing import Any, Final
 
-from ledger.price_parsing import MAX_PRICES
-from ledger.rule_fields import ALLOWANCE, CHARGE, MAX_NOTE_LENGTH, MAX_REVISION, MAX_THRESHOLD_PCT, MAX_THRESHOLDS
-from ledger.rule_parsing import MAX_RULES
-from ledger.rules import Action, Mode, OnExpiry, PlanName, PolicyKind, RuleKind, RuleStatus
-from ledger.windows import WeekStart, WindowType
-from sidecar.api.openapi_schemas import (
-    BOOLEAN,
-    COUNT,
-    MOMENT,
-    TIER,
-    USER_ID,
-    Schema,
-    closed,
-    list_of,
-    nullable,
-    one_of,
-    ref,
-)
+from ledger.json_schema import BOOLEAN, COUNT, MOMENT, TIER, USER_ID, Schema, closed, list_of, nullable, one_of, ref
+from ledger.rule_fields import MAX_REVISION
+from ledger.rule_schema import price, rule, rule_set, workspace
+from ledger.rules import Action, Mode, PlanName, PolicyKind, RuleKind
+from ledger.windows import WindowType
 
-LONG_WINDOWS: Final = ("daily", "weekly", "monthly")
-PERCENT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": MAX_THRESHOLD_PCT}
 WHY_SKIPPED: Final = ("disabled", "expired", "overridden", "tier_has_template")
 
 
@@ -30,11 +15,11 @@ def rule_schemas() -> dict[str, Schema]:
     """Return the schemas of rule sets: in a file, in a push, and as answered."""
     revision: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_REVISION}
     return {
-        "Rule": _rule(),
-        "Workspace": _workspace(),
-        "Price": _price(),
-        "RuleSet": _rule_set(COUNT | {"description": "0 before any rule set was in force."}),
-        "PushedRuleSet": _rule_set(revision),
+        "Rule": rule(),
+        "Workspace": workspace(),
+        "Price": price(),
+        "RuleSet": rule_set(COUNT | {"description": "0 before any rule set was in force."}),
+        "PushedRuleSet": rule_set(revision),
         "PushAnswer": closed({"revision": revision, "rules": COUNT, "changed": BOOLEAN}),
     }
 
@@ -46,69 +31,6 @@ def view_schemas() -> dict[str, Schema]:
         "Explanation": _explanation(),
         "Health": closed({"status": {"type": "string"}, "rules_revision": COUNT}, optional=["rules_revision"]),
     }
-
-
-def _rule_set(revision: Schema) -> Schema:
-    fields = {
-        "revision": revision,
-        "workspace": nullable(ref("Workspace")),
-        "rules": list_of(ref("Rule"), at_most=MAX_RULES),
-        "prices": nullable(list_of(ref("Price"), at_most=MAX_PRICES)),
-    }
-    return closed(fields, optional=["workspace", "prices"])
-
-
-def _rule() -> Schema:
-    required = {"kind": one_of(RuleKind), "key": USER_ID, "limit_usd": nullable(ref("UsdAmount"))}
-    thresholds = {**list_of(PERCENT, at_most=MAX_THRESHOLDS), "uniqueItems": True}
-    optional: dict[str, Schema] = {
-        "id": {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"},
-        "window": {"type": "string", "enum": [*map(str, WindowType), *LONG_WINDOWS], "default": "month"},
-        "action": one_of(Action) | {"default": "warn"},
-        "alert_thresholds_pct": thresholds | {"default": [80]},
-        "alert_threshold_pct": PERCENT,
-        "status": one_of(RuleStatus) | {"default": "active"},
-        "timezone": {"type": "string", "description": "An IANA name; the workspace's by default."},
-        "week_start": one_of(WeekStart),
-        "on_store_failure": _policy(ALLOWANCE),
-        "on_unpriced": _policy(CHARGE),
-        "expires_at": MOMENT,
-        "note": {"type": "string", "maxLength": MAX_NOTE_LENGTH},
-    }
-    nullables = {name: nullable(schema) for name, schema in optional.items()}
-    return closed({**required, **nullables}, optional=optional)
-
-
-def _policy(amount_field: str) -> Schema:
-    return {
-        "description": "By default deny for action block, else allow.",
-        "anyOf": [{"enum": ["deny", "allow"]}, closed({amount_field: ref("UsdAmount")})],
-    }
-
-
-def _workspace() -> Schema:
-    fields: dict[str, Schema] = {
-        "timezone": {"type": "string", "default": "UTC"},
-        "week_start": one_of(WeekStart) | {"default": "monday"},
-        "plan": one_of(PlanName) | {"default": "growth"},
-        "on_expiry": one_of(OnExpiry) | {"default": "charge"},
-        "mode": one_of(Mode) | {"default": "enforce"},
-    }
-    return closed({name: nullable(schema) for name, schema in fields.items()}, optional=fields)
-
-
-def _price() -> Schema:
-    caches = {f"cache_{what}_usd_per_million": nullable(ref("UsdAmount")) for what in ("read", "write")}
-    return closed(
-        {
-            "provider": nullable(USER_ID),
-            "model": USER_ID,
-            "input_usd_per_million": ref("UsdAmount"),
-            "output_usd_per_million": ref("UsdAmount"),
-            **caches,
-        },
-        optional=["provider", *caches],
-    )
 
 
 def _window_fields() -> dict[str, Schema]:

@@ -1,70 +1,30 @@
 """Schemas of requests and answers, JSON Schema 2020-12, with the bounds that the code itself has."""
 
-from collections.abc import Iterable
-from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from ledger.decisions import MAX_TTL_S, HoldState, Outcome, Reason, WarningKind
-from ledger.money import CAP_NANOS, NANOS_PER_USD
-from ledger.names import MAX_NAME_LENGTH, MAX_REQUEST_ID_LENGTH
+from ledger.json_schema import (
+    BOOLEAN,
+    COUNT,
+    MOMENT,
+    NULL,
+    TIER,
+    USER_ID,
+    Schema,
+    closed,
+    list_of,
+    nullable,
+    one_of,
+    problem,
+    ref,
+    usd_amount,
+    usd_number,
+)
+from ledger.names import MAX_REQUEST_ID_LENGTH
 from ledger.prices import MAX_TOKENS
 from ledger.rules import Action, RuleKind
 from ledger.windows import WindowType
 from sidecar.api.decode import AMOUNT_FIELD, FIELDS, MAX_META_ENTRIES, MAX_OPERATIONS, REQUIRED_TOKENS, TOKEN_FIELDS
-
-Schema = dict[str, Any]
-
-USD_PATTERN: Final = r"^([0-7]?[0-9]{1,6}(\.[0-9]{1,9})?|8000000(\.0{1,9})?)$"
-MOMENT: Final[Schema] = {"type": "string", "format": "date-time"}
-BOOLEAN: Final[Schema] = {"type": "boolean"}
-COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-NULL: Final[Schema] = {"type": "null"}
-UNPRINTABLE: Final = (
-    r"\u0000-\u001f\u007f-\u00a0\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e"
-    r"\u2000-\u200f\u2028-\u202f\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb"
-)
-"""What `str.isprintable` refuses among the assigned characters of Unicode's first plane, as part of a pattern."""
-PRINTABLE_PATTERN: Final = f"^[^{UNPRINTABLE}]+$"
-USER_ID: Final[Schema] = {
-    "description": "Printable characters, compared exactly.",
-    "type": "string",
-    "minLength": 1,
-    "maxLength": MAX_NAME_LENGTH,
-    "pattern": PRINTABLE_PATTERN,
-}
-TIER: Final[Schema] = {**USER_ID, "not": {"const": "*"}}
-
-
-def ref(name: str) -> Schema:
-    """Return the reference to a schema of this document."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def closed(properties: dict[str, Schema], *, optional: Iterable[str] = ()) -> Schema:
-    """Return the schema of an object that has exactly these properties, all required but the optional ones."""
-    absent = frozenset(optional)
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in absent],
-        "additionalProperties": False,
-    }
-
-
-def one_of(words: type[StrEnum]) -> Schema:
-    """Return the schema of an enum's words."""
-    return {"type": "string", "enum": [str(word) for word in words]}
-
-
-def nullable(schema: Schema) -> Schema:
-    """Return a schema that also admits null."""
-    return {"anyOf": [schema, NULL]}
-
-
-def list_of(schema: Schema, *, at_most: int | None = None) -> Schema:
-    """Return the schema of a list."""
-    bound = {} if at_most is None else {"maxItems": at_most}
-    return {"type": "array", "items": schema, **bound}
 
 
 def request_schemas() -> dict[str, Schema]:
@@ -72,7 +32,7 @@ def request_schemas() -> dict[str, Schema]:
     operations = {f"{str(operation).capitalize()}Request": _request(operation) for operation in FIELDS}
     entries = [_batch_entry(str(operation), _request(operation)) for operation in FIELDS]
     return {
-        "UsdAmount": _usd_amount(),
+        "UsdAmount": usd_amount(),
         "Usage": _usage(),
         "Meta": _meta(),
         **operations,
@@ -87,14 +47,14 @@ def answer_schemas() -> dict[str, Schema]:
     hold = {"reserved_at": MOMENT, "expires_at": MOMENT, "hold_state": one_of(HoldState)}
     retry = {"retry_after_ms": COUNT}
     return {
-        "UsdNumber": _usd_number(),
+        "UsdNumber": usd_number(),
         "Warning": _warning(),
         "Budget": closed({**_budget_fields(nullable_all=False), "outcome": one_of(Outcome), "seeded": BOOLEAN}),
         "Decision": closed({**_decision_fields(), **retry}, optional=retry),
         "Reservation": closed({**_decision_fields(), **retry, **hold}, optional=[*retry, *hold]),
         "Settlement": closed({**_decision_fields(), **_settlement_fields()}, optional=["expires_at"]),
         "BatchAnswer": closed({"results": list_of(_batch_result(), at_most=MAX_OPERATIONS)}),
-        "Problem": _problem(),
+        "Problem": problem(),
     }
 
 
@@ -143,23 +103,6 @@ def _batch_entry(name: str, request: Schema) -> Schema:
 def _batch_result() -> Schema:
     answers = [ref(name) for name in ("Decision", "Reservation", "Settlement")]
     return {"anyOf": [*answers, closed({"problem": ref("Problem")})]}
-
-
-def _usd_amount() -> Schema:
-    return {
-        "description": "USD, at most 9 decimals; a number, or a decimal string where numbers lose digits.",
-        "anyOf": [
-            {"type": "number", "minimum": 0, "maximum": CAP_NANOS // NANOS_PER_USD},
-            {"type": "string", "pattern": USD_PATTERN},
-        ],
-    }
-
-
-def _usd_number() -> Schema:
-    return {
-        "description": "USD; a number that reads back to the same nano-USD, a decimal string beyond 8,000,000 USD.",
-        "type": ["number", "string"],
-    }
 
 
 def _usage() -> Schema:
@@ -233,19 +176,3 @@ def _settlement_fields() -> dict[str, Schema]:
         "unpriced": BOOLEAN,
         "expires_at": MOMENT,
     }
-
-
-def _problem() -> Schema:
-    fault = closed({"path": {"type": "string"}, "message": {"type": "string"}})
-    return closed(
-        {
-            "type": {"type": "string", "format": "uri-reference"},
-            "title": {"type": "string"},
-            "status": {"type": "integer", "minimum": 400, "maximum": 599},
-            "detail": {"type": "string"},
-            "code": {"type": "string", "pattern": "^[a-z0-9_]+$"},
-            "field": {"type": "string"},
-            "faults": list_of(fault),
-        },
-        optional=["field", "faults"],
-    )

@@ -7,11 +7,11 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
-from ledger.errors import LedgerError, RuleSetInvalid
+from ledger.errors import LedgerError
+from ledger.problems import problem_fields
 from sidecar.metrics import Metrics
 
 PROBLEM_JSON: Final = "application/problem+json"
-MAX_FAULTS_SHOWN: Final = 1000
 
 HTTP_CODES: Final = {
     404: "not_found",
@@ -22,23 +22,6 @@ HTTP_CODES: Final = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger("spendgate.http")
-
-
-def problem_fields(error: LedgerError) -> dict[str, Any]:
-    """Return the problem of an error: type, title, status, detail, code, and the field or faults if it has any."""
-    fields: dict[str, Any] = {
-        "type": "about:blank",
-        "title": error.code.replace("_", " "),
-        "status": error.status,
-        "detail": str(error),
-        "code": error.code,
-    }
-    if error.field is not None:
-        fields["field"] = error.field
-    if isinstance(error, RuleSetInvalid):
-        fields["detail"] = f"{len(error.faults)} faults; nothing was changed"
-        fields["faults"] = [{"path": path, "message": text} for path, text in error.faults[:MAX_FAULTS_SHOWN]]
-    return fields
 
 
 def problem_response(fields: dict[str, Any]) -> web.Response:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from sidecar.service import _Background
+from ledger.background import Background
 from tests.support.apps import Answer, Call, ask, open_session
 from tests.support.books import new_workspace, read_books
 from tests.support.processes import SidecarProcess, running_sidecar, template, write_rules
@@ -172,7 +172,7 @@ async def test_a_swallowed_cancellation_does_not_keep_the_process() -> None:
         finally:
             ended.set()
 
-    background = _Background(on_failure=lambda: None)
+    background = Background(on_failure=lambda: None)
     background.start(deaf_once())
     await asyncio.sleep(0)
     async with asyncio.timeout(STOPPED_WITHIN_S):

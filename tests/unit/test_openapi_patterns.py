@@ -6,8 +6,8 @@ import unicodedata
 import pytest
 
 from ledger.errors import InvalidInput
+from ledger.json_schema import PRINTABLE_PATTERN, USD_PATTERN
 from ledger.money import parse_usd
-from sidecar.api.openapi_schemas import PRINTABLE_PATTERN, USD_PATTERN
 
 FIRST_PLANE = range(0x10000)
 SURROGATES = range(0xD800, 0xE000)

@@ -1,0 +1,46 @@
+"""Tasks that run beside a process' listeners: one that fails ends the process, and a stop waits until all ended."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+CANCELLATIONS: Final = 10
+CANCELLED_WITHIN_S: Final = 0.1
+
+log = logging.getLogger("spendgate")
+
+
+class Background:
+    """Tasks that run beside the listeners; one that fails is logged and told."""
+
+    def __init__(self, on_failure: Callable[[], None]) -> None:
+        self._on_failure = on_failure
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine until it ends or `stop` is called."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a background task failed", exc_info=task.exception())
+            self._on_failure()
+
+    async def stop(self) -> None:
+        """Cancel all and wait until they have ended.
+
+        Repeated: redis-py sends through `asyncio.wait_for`, which on Python 3.11 swallows a cancellation that comes
+        in the moment the sending is done. The task would go on, and the process would never end.
+        """
+        attempts = 0
+        while self._tasks and attempts < CANCELLATIONS:
+            attempts += 1
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CANCELLED_WITHIN_S)
+        if self._tasks:
+            log.error("%d background tasks do not end; going on without them", len(self._tasks))
