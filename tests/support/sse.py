@@ -42,13 +42,13 @@ class EventSource:
                     yield Message(event or "message", orjson.loads("\n".join(data)), self.last_id)
                 event, data = "", []
 
-    async def enforcement(self, count: int) -> list[Message]:
-        """Return the next enforcement events, as many as are asked for."""
+    async def enforcement(self, count: int, *, last_request: str = "") -> list[Message]:
+        """Return the next enforcement events, as many as are asked for, or up to that of the last request."""
         found: list[Message] = []
         async for message in self.messages():
             if message.event == "enforcement":
                 found.append(message)
-            if len(found) == count:
+            if len(found) == count or (found and found[-1].data["request_id"] == last_request):
                 break
         return found
 
