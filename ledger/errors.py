@@ -6,6 +6,8 @@
     ├── InvalidInput            a field of the caller is wrong (400)
     ├── RuleSetInvalid          a rule set has faults, all of them listed (400)
     ├── StaleRevision           an older rule set than the one in force was pushed (409)
+    ├── RevisionConflict        the rules were changed by someone else meanwhile (409)
+    ├── HistoryGone             an earlier revision of the rules is not kept any more (410)
     ├── RequestMismatch         the request id was used with another body (422)
     ├── CounterOverflow         a counter would pass the cap (422)
     ├── CreditExceedsSpend      a credit would take a counter below zero (422)
@@ -58,6 +60,24 @@ class StaleRevision(LedgerError):
 
     code = "stale_revision"
     status = 409
+
+
+class RevisionConflict(LedgerError):
+    """The rules are not what the change was made for; `revision` is what they stand at. Read again and repeat."""
+
+    code = "revision_conflict"
+    status = 409
+
+    def __init__(self, message: str, *, revision: int) -> None:
+        super().__init__(message, field="revision")
+        self.revision = revision
+
+
+class HistoryGone(LedgerError):
+    """An earlier revision of the rules cannot be made again: changes or snapshots on the way to it were dropped."""
+
+    code = "history_gone"
+    status = 410
 
 
 class RequestMismatch(LedgerError):

@@ -74,3 +74,48 @@ class PartitionKeys:
     def request(self, user_id: str, request_id: str) -> str:
         """The string that records one request id of a user."""
         return f"{self.prefix}request:{len(request_id)}:{request_id}:{user_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class RuleKeys:
+    """The keys of a workspace's rules and sidecars, all in one slot; `prefix` ends in a colon."""
+
+    prefix: str
+
+    @classmethod
+    def of(cls, workspace: str) -> "RuleKeys":
+        """Return the keys of a workspace."""
+        return cls(f"sg:{workspace}:{{rules}}:")
+
+    @property
+    def head(self) -> str:
+        """The hash of what the rules stand at, with the settings and prices."""
+        return f"{self.prefix}head"
+
+    @property
+    def book(self) -> str:
+        """The hash of the rules, by id."""
+        return f"{self.prefix}book"
+
+    @property
+    def changes(self) -> str:
+        """The stream of changes; an entry's id is its revision."""
+        return f"{self.prefix}changes"
+
+    @property
+    def sidecars(self) -> str:
+        """The sorted set of sidecars; score: when one was last seen, Unix ms."""
+        return f"{self.prefix}sidecars"
+
+    @property
+    def sidecar_states(self) -> str:
+        """The hash of what sidecars last reported, by their id."""
+        return f"{self.prefix}sidecar-states"
+
+    def snapshot(self, revision: int) -> str:
+        """The hash of the rules as they stood in a revision that the next one replaced."""
+        return f"{self.prefix}snapshot:{revision}"
+
+    def staged(self, token: str) -> str:
+        """The hash of rules that are written in pages before they become the book."""
+        return f"{self.prefix}staged:{token}"

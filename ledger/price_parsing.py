@@ -38,6 +38,14 @@ def parse_prices(value: object, faults: Faults) -> PriceBook:
     return PriceBook(prices)
 
 
+def parse_price_book(value: object) -> PriceBook:
+    """Return the price book of a list of prices alone. Raises `RuleSetInvalid` with every fault."""
+    faults = Faults()
+    book = parse_prices(value, faults)
+    faults.raise_if_any()
+    return book
+
+
 def dump_prices(book: PriceBook) -> list[dict[str, object]]:
     """Return the list that `parse_prices` makes an equal price book of, amounts as decimal strings."""
     return [_dump_price(provider, model, price) for (provider, model), price in book.prices.items()]

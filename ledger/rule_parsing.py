@@ -1,6 +1,6 @@
 """Rule sets from decoded YAML or JSON, and back. The shape is the same in a rule file, in a push and on disk."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -61,7 +61,10 @@ __all__ = [
     "dump_rule_set",
     "dump_rules",
     "dump_settings",
+    "dump_workspace",
     "parse_rule_set",
+    "parse_rules",
+    "parse_workspace",
 ]
 
 MAX_RULES: Final = 1_000_000
@@ -116,6 +119,26 @@ def parse_rule_set(document: object, *, revision: int) -> RuleSet:
     return RuleSet.of(revision=revision, workspace=workspace, rules=rules, prices=prices)
 
 
+def parse_rules(documents: Iterable[tuple[str, object]], calendar: Calendar) -> list[Rule]:
+    """Return the rules of documents, each given with the path that its faults are to have.
+
+    `calendar` is the workspace's. Raises `RuleSetInvalid` with every fault, also for rules that may not stand together.
+    """
+    faults = Faults()
+    reader = _RuleReader(faults, calendar)
+    rules = [reader.read(path, document) for path, document in documents]
+    faults.raise_if_any()
+    return rules
+
+
+def parse_workspace(document: object) -> Workspace:
+    """Return the settings of a rule set's `workspace`; None has the defaults. Raises `RuleSetInvalid`."""
+    faults = Faults()
+    workspace = _parse_workspace(document, faults)
+    faults.raise_if_any()
+    return workspace
+
+
 def document_revision(document: object) -> int | None:
     """Return the revision that a document states, None if it states none. Raises `RuleSetInvalid` if it is faulty."""
     value = document.get("revision") if isinstance(document, Mapping) else None
@@ -134,20 +157,24 @@ def dump_rule_set(rule_set: RuleSet) -> dict[str, object]:
 
 def dump_settings(rule_set: RuleSet) -> dict[str, object]:
     """Return all of a rule set's document but its rules."""
-    workspace = rule_set.workspace
     document: dict[str, object] = {
         "revision": rule_set.revision,
-        "workspace": {
-            "timezone": workspace.calendar.timezone,
-            "week_start": workspace.calendar.week_start,
-            "plan": workspace.plan,
-            "on_expiry": workspace.on_expiry,
-            "mode": workspace.mode,
-        },
+        "workspace": dump_workspace(rule_set.workspace),
     }
     if rule_set.prices.prices:
         document["prices"] = dump_prices(rule_set.prices)
     return document
+
+
+def dump_workspace(workspace: Workspace) -> dict[str, object]:
+    """Return the `workspace` of a rule set's document."""
+    return {
+        "timezone": workspace.calendar.timezone,
+        "week_start": workspace.calendar.week_start,
+        "plan": workspace.plan,
+        "on_expiry": workspace.on_expiry,
+        "mode": workspace.mode,
+    }
 
 
 def dump_rules(rule_set: RuleSet) -> Iterator[dict[str, object]]:
@@ -171,8 +198,8 @@ class _RuleReader:
 
     faults: Faults
     calendar: Calendar
-    places: dict[tuple[RuleKind, str, WindowType], int] = field(default_factory=dict)
-    ids: dict[str, int] = field(default_factory=dict)
+    places: dict[tuple[RuleKind, str, WindowType], str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
     calendars: dict[tuple[str, WeekStart], Calendar] = field(default_factory=dict)
 
     def read_all(self, values: object) -> tuple[Rule, ...]:
@@ -183,10 +210,11 @@ class _RuleReader:
         if len(values) > MAX_RULES:
             self.faults.add("rules", f"has more than {MAX_RULES} rules")
             return ()
-        return tuple(self._read(index, value) for index, value in enumerate(values))
+        return tuple(self.read(f"rules[{index}]", value) for index, value in enumerate(values))
 
-    def _read(self, index: int, value: object) -> Rule:
-        section = section_at(value, path=f"rules[{index}]", faults=self.faults, known=RULE_FIELDS)
+    def read(self, path: str, value: object) -> Rule:
+        """Return the rule of a mapping that stands at `path`."""
+        section = section_at(value, path=path, faults=self.faults, known=RULE_FIELDS)
         kind = section.require("kind", parse_kind, RuleKind.TIER_TEMPLATE)
         key = section.require("key", parse_override_key if kind is RuleKind.USER_OVERRIDE else parse_name, "")
         window = section.choose("window", _WINDOWS, WindowType.MONTH)
@@ -208,7 +236,7 @@ class _RuleReader:
             note=section.parse("note", parse_note, ""),
         )
         if key:
-            self._refuse_duplicate(index, rule, section)
+            self._refuse_duplicate(path, rule, section)
         return rule
 
     def _read_calendar(self, section: Section) -> Calendar:
@@ -217,14 +245,14 @@ class _RuleReader:
         calendar = read_calendar(section, self.calendar)
         return self.calendars.setdefault((calendar.timezone, calendar.week_start), calendar)
 
-    def _refuse_duplicate(self, index: int, rule: Rule, section: Section) -> None:
-        first = self.places.setdefault((rule.kind, rule.key, rule.window), index)
-        if first != index:
-            section.fault("", f"has the kind, key and window of rules[{first}]; one rule for each")
+    def _refuse_duplicate(self, path: str, rule: Rule, section: Section) -> None:
+        first = self.places.setdefault((rule.kind, rule.key, rule.window), path)
+        if first != path:
+            section.fault("", f"has the kind, key and window of {first}; one rule for each")
             return
-        first = self.ids.setdefault(rule.id, index)
-        if first != index:
-            section.fault("id", f"is the id of rules[{first}]")
+        first = self.ids.setdefault(rule.id, path)
+        if first != path:
+            section.fault("id", f"is the id of {first}")
 
 
 def _parse_workspace(value: object, faults: Faults) -> Workspace:

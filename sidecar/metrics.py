@@ -106,7 +106,7 @@ class Metrics:
     def set_rules(self, rule_set: RuleSet) -> None:
         """Show which rules are in force since now."""
         self._revision.set(rule_set.revision)
-        self._rules.set(len(rule_set.rules))
+        self._rules.set(rule_set.count)
         self._loaded_at.set_to_current_time()
 
     def set_loop_lag(self, seconds: float) -> None:

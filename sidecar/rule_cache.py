@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ledger.bulk_work import free_rule_set
 from ledger.errors import StaleRevision
 from ledger.rules import EMPTY_RULE_SET, RuleSet
 from sidecar.rule_copy import read_copy, write_copy
-from sidecar.rule_loading import UNSTATED_REVISION, free_rule_set
+from sidecar.rule_loading import UNSTATED_REVISION
 
 _log = logging.getLogger(__name__)
 

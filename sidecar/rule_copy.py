@@ -8,10 +8,11 @@ from typing import Final
 
 import orjson
 
+from ledger.bulk_work import BULK_RULES, bulk_work
 from ledger.errors import RuleSetInvalid
 from ledger.rule_parsing import dump_rules, dump_settings
 from ledger.rules import RuleSet
-from sidecar.rule_loading import BULK_RULES, UNSTATED_REVISION, DocumentFormat, bulk_work, read_rule_set
+from sidecar.rule_loading import UNSTATED_REVISION, DocumentFormat, read_rule_set
 
 COPY_NAME: Final = "rules.json"
 RULES_A_WRITE: Final = 2_000
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 def write_copy(data_dir: Path, rule_set: RuleSet) -> None:
     """Replace the copy, blocking: after a crash at any moment there is the old one or the new one. Raises `OSError`."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    if len(rule_set.rules) < BULK_RULES:
+    if rule_set.count < BULK_RULES:
         _replace(data_dir, rule_set)
         return
     with bulk_work():

@@ -86,7 +86,7 @@ class RuleFile:
             raise RuleSetInvalid([("document", f"has more than {MAX_FILE_BYTES} bytes")])
         is_json = self._path.suffix == ".json"
         rule_set = await load_rule_set(body, DocumentFormat.JSON if is_json else DocumentFormat.YAML)
-        count = len(rule_set.rules)
+        count = rule_set.count
         try:
             changed = await self._cache.swap(rule_set)
         except StaleRevision as error:

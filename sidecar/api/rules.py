@@ -82,7 +82,7 @@ class RuleHandlers:
         except LedgerError:
             self._metrics.record_rules_rejected()
             raise
-        return respond(request, {"revision": rule_set.revision, "rules": len(rule_set.rules), "changed": changed})
+        return respond(request, {"revision": rule_set.revision, "rules": rule_set.count, "changed": changed})
 
     async def _read(self, request: web.Request) -> bytes:
         """Read a body that may be larger than a decision's, up to its own bound."""

@@ -12,13 +12,14 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from ledger.bulk_work import BULK_RULES, SWITCH_INTERVAL_S, bulk_work, free_rule_set
 from ledger.errors import RuleSetInvalid, StaleRevision
 from ledger.rule_parsing import parse_rule_set
 from ledger.rules import EMPTY_RULE_SET, RuleSet
 from sidecar import rule_copy, rule_loading
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_copy import read_copy, write_copy
-from sidecar.rule_loading import DocumentFormat, bulk_work, decode_document, free_rule_set, load_rule_set
+from sidecar.rule_loading import DocumentFormat, decode_document, load_rule_set
 
 RULE = {"kind": "tier_template", "key": "free", "limit_usd": 5}
 
@@ -277,10 +278,10 @@ def test_bulk_work_is_done_without_collections_and_with_quick_switches() -> None
     with bulk_work():
         during = (gc.isenabled(), sys.getswitchinterval())
 
-    assert (False, pytest.approx(rule_loading.SWITCH_INTERVAL_S)) == during
+    assert (False, pytest.approx(SWITCH_INTERVAL_S)) == during
 
 
-@pytest.mark.parametrize("count", [1, rule_loading.BULK_RULES])
+@pytest.mark.parametrize("count", [1, BULK_RULES])
 def test_freeing_leaves_nothing_of_a_rule_set(count: int) -> None:
     """The list owned the last references; rules in no other hands are gone."""
     note = Note("kept by its rule only")

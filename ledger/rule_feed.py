@@ -1,0 +1,119 @@
+"""Follows the rules of a workspace: changes in order as they are committed, the whole book where that does not do."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from ledger.errors import LedgerError
+from ledger.rule_book import BookImage
+from ledger.rule_changes import RuleChange, RulePosition, follow_each_other
+from ledger.rule_store import CHANGES_A_PAGE, RuleStore
+from ledger.rules import RuleUnknown
+
+BLOCK_S: Final = 5.0
+"""How long one wait lasts at most; after it the head is read, in case the stream lost what it should have said."""
+RETRY_FIRST_S: Final = 0.1
+RETRY_MAX_S: Final = 5.0
+
+log = logging.getLogger("spendgate.rules")
+
+
+class Holder(Protocol):
+    """Holds rules that are to be what the store has."""
+
+    @property
+    def position(self) -> RulePosition:
+        """What the held rules stand at."""
+        ...
+
+    async def apply(self, changes: list[RuleChange]) -> None:
+        """Put changes in force that follow the position. Raises `RuleUnknown` if they do not fit."""
+        ...
+
+    async def replace(self, image: BookImage) -> None:
+        """Put the whole book in force. Raises `RuleSetInvalid` if it cannot be."""
+        ...
+
+
+class RuleFeed:
+    """Keeps a holder at what the store has, for as long as `run` runs.
+
+    `on_contact` is called after each answer of the store, `on_failure` with each error that was met; between
+    attempts the feed waits longer and longer, up to 5 seconds.
+    """
+
+    def __init__(
+        self,
+        store: RuleStore,
+        holder: Holder,
+        *,
+        on_contact: Callable[[], None] = lambda: None,
+        on_failure: Callable[[LedgerError], None] = lambda _error: None,
+        block_s: float = BLOCK_S,
+    ) -> None:
+        self._store = store
+        self._holder = holder
+        self._on_contact = on_contact
+        self._on_failure = on_failure
+        self._block_s = block_s
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self.catch_up()
+                failures = 0
+                while True:
+                    await self._follow()
+            except LedgerError as error:
+                self._on_failure(error)
+                level = logging.DEBUG if failures else logging.WARNING
+                log.log(level, "the rules cannot be followed, those in force stay: %s", error)
+            await asyncio.sleep(min(RETRY_FIRST_S * 2**failures, RETRY_MAX_S))
+            failures = min(failures + 1, 10)
+
+    async def catch_up(self) -> None:
+        """Bring the holder to what the store has now."""
+        head = await self._store.position()
+        while head != self._holder.position:
+            if head is None:
+                await self._meet_empty_store()
+                break
+            await self._advance(head)
+            head = await self._store.position()
+        self._on_contact()
+
+    async def _meet_empty_store(self) -> None:
+        """Without a first commit the holder may be at nothing, too; rules that it has are kept until there is one."""
+        await self._holder.replace(await self._store.read_image())
+
+    async def _follow(self) -> None:
+        changes = await self._store.wait(self._holder.position.revision, self._block_s)
+        if changes and follow_each_other(self._holder.position, changes):
+            await self._apply(changes)
+            self._on_contact()
+        else:
+            await self.catch_up()
+
+    async def _advance(self, head: RulePosition) -> None:
+        position = self._holder.position
+        if head.epoch == position.epoch and head.revision > position.revision:
+            changes = await self._store.changes_after(position.revision, CHANGES_A_PAGE)
+            if changes and follow_each_other(position, changes):
+                await self._apply(changes)
+                return
+            log.info("revision %d cannot be reached by changes from %d: loading the rules", *_ends(head, position))
+        await self._holder.replace(await self._store.read_image())
+
+    async def _apply(self, changes: list[RuleChange]) -> None:
+        try:
+            await self._holder.apply(changes)
+        except RuleUnknown as error:
+            log.error("a change of the rules does not fit those in force, loading them anew: %s", error)
+            await self._holder.replace(await self._store.read_image())
+
+
+def _ends(head: RulePosition, position: RulePosition) -> tuple[int, int]:
+    return head.revision, position.revision
