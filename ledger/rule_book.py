@@ -105,8 +105,7 @@ class RuleBook:
             stamps |= {delta.id: delta.was for delta in change.deltas if delta.was is not None}
         rules = _step(self.rules, entries, _merged([_backward(change) for change in changes]), stamps)
         first = changes[-1]
-        position = RulePosition(first.position.epoch, first.revision - 1, first.parent)
-        return _book(position, first.settings_were, rules, entries)
+        return _book(first.stands_on, first.settings_were, rules, entries)
 
 
 EMPTY_BOOK: Final = RuleBook(position=NOWHERE, settings_revision=0, rules=EMPTY_RULE_SET, entries=_EMPTY)

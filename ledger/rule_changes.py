@@ -132,14 +132,15 @@ class RuleChange:
         """The revision that the change made."""
         return self.position.revision
 
+    @property
+    def stands_on(self) -> RulePosition:
+        """What the rules stood at before."""
+        before = self.revision - 1
+        return RulePosition(self.position.epoch, before, self.parent) if before else NOWHERE
+
     def follows(self, position: RulePosition) -> bool:
         """Say whether the change may be applied to what stands at a position."""
-        return (
-            not self.replaced
-            and self.parent == position.tip
-            and self.revision == position.revision + 1
-            and position.epoch in {"", self.position.epoch}
-        )
+        return not self.replaced and self.stands_on == position
 
     def stamp(self, was: Stamp | None) -> Stamp:
         """Return the stamp of a rule that this change wrote and that had the stamp `was`."""

@@ -111,7 +111,7 @@ class RuleFeed:
         try:
             await self._holder.apply(changes)
         except RuleUnknown as error:
-            log.error("a change of the rules does not fit those in force, loading them anew: %s", error)
+            log.warning("a change of the rules does not fit those in force, loading them anew: %s", error)
             await self._holder.replace(await self._store.read_image())
 
 

@@ -163,9 +163,8 @@ class RuleStore:
         settings, prices = records.pop(SNAPSHOT_SETTINGS, None), records.pop(SNAPSHOT_PRICES, None)
         if not changes or changes[0].revision != revision + 1 or settings is None:
             return None
-        position = RulePosition(changes[0].position.epoch if revision else "", revision, changes[0].parent)
         return BookImage(
-            position=position,
+            position=changes[0].stands_on,
             settings_revision=changes[0].settings_were,
             settings=decode_document(settings),
             prices=decode_document(prices),

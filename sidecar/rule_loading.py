@@ -6,7 +6,7 @@
 import asyncio
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import msgpack
 

@@ -46,6 +46,8 @@ DECLARED_KEYS: Final = frozenset(
     {
         *("key", "holds_key", "due_key", "unattributed_key", "stream"),
         *("counter.key", "tally.key", "record.key", "record.due_key"),
+        *("commit.head_key", "commit.book_key", "commit.changes_key", "commit.staged_key", "commit.snapshot_key"),
+        *("dropped_key", "sidecars_key", "states_key"),
     }
 )
 KEYLESS_COMMANDS: Final = frozenset({"TIME"})
