@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ledger.rules import Action, Mode, Rule, RuleSet
+from ledger.rules import Action, Mode, Rule, RuleKind, RuleSet
 from ledger.spend_reader import SpendReader
 from ledger.windows import Window, window_at
 
@@ -44,7 +44,8 @@ async def dry_run_report(spend: SpendReader, rule_set: RuleSet) -> DryRunReport:
     rules = sorted(_acting_dry(rule_set, now_ms), key=_order)
     windows = [window_at(rule.window, rule.calendar, now_ms / 1000) for rule in rules[:MAX_RULES]]
     pairs = list(zip(rules, windows, strict=False))
-    tallies = await spend.tallies([(rule.id, window) for rule, window in pairs])
+    users = [rule.key if rule.kind is RuleKind.USER_OVERRIDE else None for rule, _ in pairs]
+    tallies = await spend.tallies([(rule.id, window) for rule, window in pairs], user_ids=users)
     lines = [
         DryRunLine(
             rule=rule,

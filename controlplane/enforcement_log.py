@@ -4,8 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
 from controlplane.csv_text import csv_text
+from ledger.event_filter import EventFilter
 from ledger.event_log import EventLog
-from ledger.events import Event, EventFilter, Position
+from ledger.events import Event, Position
 from ledger.money import usd_text
 from ledger.windows import rfc3339
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger.decisions import CounterState
+from ledger.event_filter import EventFilter
 from ledger.event_log import EventLog
-from ledger.events import EventFilter
 from ledger.plans import CountedWindow, Plan, compile_plan
 from ledger.rules import ANY_TIER, Match, Policy, Rule, RuleKind, RuleSet, Workspace, match_rules, strictest
 from ledger.spend_reader import NEVER_COUNTED, DaySpend, OpenHolds, SpendReader, TierTotal

@@ -7,13 +7,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
 from ledger.errors import LedgerError
+from ledger.event_filter import EVERYTHING, EventFilter, EventMatcher
 from ledger.event_scan import Scan, reel_before, scan_back
-from ledger.events import BEFORE_ALL, EVERYTHING, Event, EventFilter, Position, StreamCursor, StreamId, decode_event
+from ledger.events import BEFORE_ALL, Event, Position, StreamCursor, StreamId, decode_event, parse_stream_id
 from ledger.keys import PartitionKeys, partition_of
 from ledger.store_commands import read_each, store_errors
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 MAX_SCANNED: Final = 20_000
 FOLLOW_CHUNK: Final = 500
+MIN_FOLLOW_CHUNK: Final = 20
+"""A follower's look reads so many entries in all, and no fewer of each partition."""
+
 POLL_S: Final = 0.2
 MAX_FOLLOWED_PARTITIONS: Final = 512
 """A follower's cursor has an id a partition and must fit in one header of 8 KB."""
@@ -80,6 +85,7 @@ class EventLog:
     def __init__(self, client: "redis.Redis", workspace: str, partitions: int = 1) -> None:
         self._client = client
         self._streams = [PartitionKeys.of(workspace, number).events for number in range(partitions)]
+        self._follow_chunk = max(MIN_FOLLOW_CHUNK, FOLLOW_CHUNK // partitions)
 
     @property
     def partitions(self) -> int:
@@ -125,7 +131,7 @@ class EventLog:
     ) -> AsyncGenerator[NewEvents, None]:
         """Yield what is new after a cursor (without one: from now on), for ever; empty looks too, so callers can act.
 
-        Looks again at once while there is more, else after `poll_s`. Bounded: at most 500 entries a partition a look.
+        Looks again at once while there is more, else after `poll_s`. A look reads a bounded number of entries.
         Raises `LogNotFollowable` with more than 512 partitions.
         """
         if self.partitions > MAX_FOLLOWED_PARTITIONS:
@@ -133,35 +139,39 @@ class EventLog:
         with store_errors("reading the enforcement log"):
             states = await self._states()
         cursor = _newest(states) if after is None else _within(after, states)
-        missed = after is not None and _has_missed(after, states)
+        missed, matcher = after is not None and _has_missed(after, states), EventMatcher(event_filter)
         while True:
-            found = await self._after(cursor, event_filter)
+            found = await self._after(cursor, matcher)
             cursor = found.cursor
             yield NewEvents(events=found.events, cursor=cursor, missed=missed)
             missed = False
             if not found.is_full:
                 await asyncio.sleep(poll_s)
 
-    async def _after(self, cursor: StreamCursor, event_filter: EventFilter) -> "_Look":
+    async def _after(self, cursor: StreamCursor, matcher: EventMatcher) -> "_Look":
         """Read the next entries of every partition and put them in the log's order.
 
         Where a partition has more than was read, what the others have behind that is left for the next look.
         """
         with store_errors("following the enforcement log"):
-            replies = await read_each(self._client, _read_after, list(zip(self._streams, cursor.ids, strict=True)))
+            replies = await read_each(self._client, self._read_after, list(zip(self._streams, cursor.ids, strict=True)))
         read = [
-            [decode_event(number, entry_id, fields) for entry_id, fields in entries]
+            [(Position(*parse_stream_id(entry_id), number), fields) for entry_id, fields in entries]
             for number, entries in enumerate(replies)
         ]
-        known_to = min((events[-1].position for events in read if len(events) == FOLLOW_CHUNK), default=None)
+        known_to = min((entries[-1][0] for entries in read if len(entries) == self._follow_chunk), default=None)
         wanted: list[tuple[Event, StreamCursor]] = []
-        for event in sorted(chain.from_iterable(read), key=_position):
-            if known_to is not None and event.position > known_to:
+        for position, fields in sorted(chain.from_iterable(read), key=itemgetter(0)):
+            if known_to is not None and position > known_to:
                 break
-            cursor = cursor.after(event.position)
-            if event_filter.matches(event):
-                wanted.append((event, cursor))
+            cursor = cursor.after(position)
+            if matcher.wants(position, fields):
+                wanted.append((decode_event(position, fields), cursor))
         return _Look(tuple(wanted), cursor, is_full=known_to is not None)
+
+    def _read_after(self, pipeline: Any, stream: tuple[str, StreamId]) -> None:
+        key, (ms, number) = stream
+        pipeline.xrange(key, f"({ms}-{number}", "+", self._follow_chunk)
 
     async def _states(self) -> list[_StreamState]:
         replies = await read_each(
@@ -177,15 +187,6 @@ class _Look:
     is_full: bool
 
 
-def _read_after(pipeline: Any, stream: tuple[str, StreamId]) -> None:
-    key, (ms, number) = stream
-    pipeline.xrange(key, f"({ms}-{number}", "+", FOLLOW_CHUNK)
-
-
-def _position(event: Event) -> Position:
-    return event.position
-
-
 def _state(reply: Any) -> _StreamState:
     """Read XINFO STREAM; a partition without events has no stream yet."""
     if isinstance(reply, ResponseError) and "no such key" in str(reply):
@@ -194,16 +195,11 @@ def _state(reply: Any) -> _StreamState:
         raise reply
     entries, first = reply["length"], reply["first-entry"]
     return _StreamState(
-        newest=_stream_id(reply["last-generated-id"]),
-        oldest=_stream_id(first[0]) if first else BEFORE_ALL,
+        newest=parse_stream_id(reply["last-generated-id"]),
+        oldest=parse_stream_id(first[0]) if first else BEFORE_ALL,
         entries=entries,
         trimmed=reply["entries-added"] > entries,
     )
-
-
-def _stream_id(text: bytes) -> StreamId:
-    ms, _, number = text.decode().partition("-")
-    return int(ms), int(number)
 
 
 def _newest(states: Sequence[_StreamState]) -> StreamCursor:

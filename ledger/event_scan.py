@@ -5,16 +5,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ledger.events import BEFORE_ALL, Event, EventFilter, Position, StreamId, decode_event
+from ledger.event_filter import EventFilter, EventMatcher
+from ledger.events import BEFORE_ALL, Event, Position, StreamId, decode_event, parse_stream_id
 from ledger.store_commands import read_each
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
 
-MAX_CHUNK: Final = 1000
-MIN_CHUNK: Final = 16
+MAX_CHUNK: Final = 500
 UNTIL_SLACK_MS: Final = 60_000
 """How much later than its event an entry's id is at most: scripts are short, but clocks are set back."""
+
+
+Entry = tuple[bytes, dict[bytes, bytes]]
+"""Id and fields, as the store returns them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,7 +32,7 @@ class Reel:
     key: str
     next_id: StreamId
     exclusive: bool = False
-    chunk: int = MIN_CHUNK
+    chunk: int = 1
     at_end: bool = False
     found: deque[Event] = field(default_factory=deque)
 
@@ -42,17 +46,19 @@ class Reel:
         """Say whether the next wanted event is unknown: nothing is at hand, and the stream goes on."""
         return not self.found and not self.at_end
 
-    def take_chunk(self, entries: list[tuple[bytes, dict[bytes, bytes]]], event_filter: EventFilter) -> int:
-        """Keep what is wanted of the next entries; returns how many were read."""
+    def take_chunk(self, entries: list[Entry], matcher: EventMatcher, since_ms: int) -> int:
+        """Keep what is wanted of the next entries; returns how many were read.
+
+        An entry's id is never older than its event, and ids only grow: behind `since_ms` all is older still.
+        """
         for entry_id, fields in entries:
-            event = decode_event(self.partition, entry_id, fields)
-            self.next_id, self.exclusive = event.position[:2], True
-            if event_filter.since_ms is not None and event.position.ms < event_filter.since_ms:
-                # An entry's id is never older than its event, and ids only grow: the rest is older still.
+            self.next_id, self.exclusive = parse_stream_id(entry_id), True
+            position = self.frontier
+            if position.ms < since_ms:
                 self.at_end = True
                 break
-            if event_filter.matches(event):
-                self.found.append(event)
+            if matcher.wants(position, fields):
+                self.found.append(decode_event(position, fields))
         self.at_end = self.at_end or len(entries) < self.chunk
         self.chunk = min(MAX_CHUNK, self.chunk * 2)
         return len(entries)
@@ -76,9 +82,9 @@ async def scan_back(
     past it. `gave_up` says that the bound ended the scan, not the limit or the log.
     """
     events: list[Event] = []
-    read = 0
+    read, matcher, since_ms = 0, EventMatcher(event_filter), event_filter.since_ms or 0
     for reel in reels:
-        reel.chunk = max(MIN_CHUNK, min(MAX_CHUNK, -(-2 * limit // len(reels))))
+        reel.chunk = min(MAX_CHUNK, -(-2 * limit // len(reels)))
     while len(events) < limit:
         newest = max((reel for reel in reels if reel.found), key=_newest, default=None)
         hungry = [reel for reel in reels if reel.is_hungry and (newest is None or reel.frontier > _newest(newest))]
@@ -89,7 +95,8 @@ async def scan_back(
         elif read >= max_entries:
             return Scan(tuple(events), max(reel.frontier for reel in hungry), gave_up=True)
         else:
-            read += await _read_chunks(client, hungry, event_filter)
+            entries = await _read_chunks(client, hungry)
+            read += sum(reel.take_chunk(chunk, matcher, since_ms) for reel, chunk in zip(hungry, entries, strict=True))
     more = any(reel.found or not reel.at_end for reel in reels)
     return Scan(tuple(events), events[-1].position if more else None, gave_up=False)
 
@@ -98,11 +105,10 @@ def _newest(reel: Reel) -> Position:
     return reel.found[0].position
 
 
-async def _read_chunks(client: "redis.Redis", reels: Sequence[Reel], event_filter: EventFilter) -> int:
-    replies = await read_each(
+async def _read_chunks(client: "redis.Redis", reels: Sequence[Reel]) -> list[list[Entry]]:
+    return await read_each(
         client, lambda pipeline, reel: pipeline.xrevrange(reel.key, _range_end(reel), "-", reel.chunk), reels
     )
-    return sum(reel.take_chunk(entries, event_filter) for reel, entries in zip(reels, replies, strict=True))
 
 
 def _range_end(reel: Reel) -> str:

@@ -1,7 +1,7 @@
-"""Events of the enforcement log, where they stand in it, and which of them one wants to see."""
+"""Events of the enforcement log, and where they stand in it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -12,7 +12,11 @@ from ledger.windows import Window
 
 _POSITION: Final = re.compile(r"(\d{1,15})-(\d{1,15})-(\d{1,4})", re.ASCII)
 _CURSOR: Final = re.compile(r"[0-9a-z]{1,11}(\.([0-9a-z]{1,11}(-[0-9a-z]{1,11})?)?){1,4096}", re.ASCII)
+_INTEGER: Final = re.compile(r"-?\d{1,30}", re.ASCII)
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+MAX_DIGITS: Final = 15
 
 
 class EventType(StrEnum):
@@ -61,6 +65,12 @@ StreamId = tuple[int, int]
 """Unix milliseconds and number within them; (0, 0) stands before every entry of a stream."""
 
 BEFORE_ALL: Final[StreamId] = (0, 0)
+
+
+def parse_stream_id(text: bytes) -> StreamId:
+    """Return the parts of an entry's id, ``<ms>-<number>``."""
+    ms, _, number = text.partition(b"-")
+    return int(ms), int(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,91 +164,50 @@ class Event:
         return self.position.partition
 
 
-def decode_event(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Event:
-    """Return an entry of a partition's stream as an event; fields as ``lua/include/events.lua`` writes them."""
-    id_text = entry_id.decode()
-    ms, _, number = id_text.partition("-")
-    texts = {name.decode(): value.decode() for name, value in fields.items()}
-    window = texts.get("window", "")
+def decode_event(position: Position, fields: Mapping[bytes, bytes]) -> Event:
+    """Return an entry of the log as an event; fields as ``lua/include/events.lua`` writes them.
+
+    What a foreign writer left out or broke is shown as if it were empty: one bad entry must not hide the others.
+    """
+    texts = {name: value.decode(errors="replace") for name, value in fields.items()}
     return Event(
-        id=id_text,
-        position=Position(int(ms), int(number), partition),
-        type=texts["type"],
-        at_ms=int(texts["at"]),
-        user_id=texts.get("user", ""),
-        request_id=texts.get("request", ""),
-        tier=texts.get("tier", ""),
-        rule_id=texts.get("rule", ""),
-        window=parse_window_code(window) if window else None,
-        reason=texts.get("reason", ""),
-        amount_nanos=int(texts.get("amount") or 0),
-        spend_nanos=_number(texts.get("spend")),
-        held_nanos=_number(texts.get("held")),
-        limit_nanos=_number(texts.get("limit")),
-        model=texts.get("model", ""),
-        meta=texts.get("meta", ""),
-        outcomes=_outcomes(texts.get("outcomes", "")),
+        id=f"{position.ms}-{position.number}",
+        position=position,
+        type=texts.get(b"type", ""),
+        at_ms=event_time_ms(position, fields),
+        user_id=texts.get(b"user", ""),
+        request_id=texts.get(b"request", ""),
+        tier=texts.get(b"tier", ""),
+        rule_id=texts.get(b"rule", ""),
+        window=_window(texts.get(b"window", "")),
+        reason=texts.get(b"reason", ""),
+        amount_nanos=_number(texts.get(b"amount", "")) or 0,
+        spend_nanos=_number(texts.get(b"spend", "")),
+        held_nanos=_number(texts.get(b"held", "")),
+        limit_nanos=_number(texts.get(b"limit", "")),
+        model=texts.get(b"model", ""),
+        meta=texts.get(b"meta", ""),
+        outcomes=_outcomes(texts.get(b"outcomes", "")),
     )
 
 
-def _number(text: str | None) -> int | None:
-    return int(text) if text else None
+def event_time_ms(position: Position, fields: Mapping[bytes, bytes]) -> int:
+    """Return an event's own time, or that of its entry."""
+    at = fields.get(b"at", b"")
+    return int(at) if at.isdigit() and len(at) <= MAX_DIGITS else position.ms
+
+
+def _window(code: str) -> Window | None:
+    try:
+        return parse_window_code(code) if code else None
+    except ValueError:
+        return None
+
+
+def _number(text: str) -> int | None:
+    return int(text) if _INTEGER.fullmatch(text) else None
 
 
 def _outcomes(text: str) -> tuple[tuple[str, str], ...]:
     pairs = (part.partition("=") for part in text.split(",") if part)
     return tuple((rule_id, outcome) for rule_id, _, outcome in pairs)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventFilter:
-    """Which events to show; None and empty text ask for nothing. Names are compared exactly.
-
-    `has_tier` asks for events with any tier, or with none. `text` is looked for in user, request, tier, model, rule and
-    reason, in any case. `since_ms` is in the span, `until_ms` is not; both are compared with the event's own time.
-    """
-
-    types: frozenset[str] | None = None
-    user_id: str | None = None
-    tier: str | None = None
-    model: str | None = None
-    rule_id: str | None = None
-    has_tier: bool | None = None
-    text: str = ""
-    since_ms: int | None = None
-    until_ms: int | None = None
-
-    def matches(self, event: Event) -> bool:
-        """Say whether an event is wanted."""
-        if self.types is not None and event.type not in self.types:
-            return False
-        if self.since_ms is not None and event.at_ms < self.since_ms:
-            return False
-        if self.until_ms is not None and event.at_ms >= self.until_ms:
-            return False
-        if self.has_tier is not None and self.has_tier is not bool(event.tier):
-            return False
-        exact = (
-            (self.user_id, event.user_id),
-            (self.tier, event.tier),
-            (self.model, event.model),
-            (self.rule_id, event.rule_id),
-        )
-        if any(wanted is not None and wanted != found for wanted, found in exact):
-            return False
-        return not self.text or self._is_mentioned(event)
-
-    def _is_mentioned(self, event: Event) -> bool:
-        wanted = self.text.casefold()
-        names: Sequence[str] = (
-            event.user_id,
-            event.request_id,
-            event.tier,
-            event.model,
-            event.rule_id,
-            event.reason,
-        )
-        return any(wanted in name.casefold() for name in names)
-
-
-EVERYTHING: Final = EventFilter()

@@ -167,12 +167,24 @@ class SpendReader:
         counters = await self.counters([(user_id, window) for window in windows])
         return [DaySpend(*pair) for pair in zip(windows, counters, strict=True)]
 
-    async def tallies(self, wanted: Sequence[tuple[str, Window]]) -> list[dict[str, int]]:
-        """Return the counted outcomes of (rule id, window) pairs: ``blocked``, ``blocked_nanos`` and so on."""
-        keys = [part.tally(window, rule_id) for rule_id, window in wanted for part in self._partitions]
+    async def tallies(
+        self, wanted: Sequence[tuple[str, Window]], *, user_ids: Sequence[str | None] | None = None
+    ) -> list[dict[str, int]]:
+        """Return the counted outcomes of (rule id, window) pairs: ``blocked``, ``blocked_nanos`` and so on.
+
+        `user_ids` names the user of each rule that is an override, None for others: such a rule counts in one
+        partition only.
+        """
+        users = user_ids or [None] * len(wanted)
+        places = [self._partitions if user is None else [self._keys_of(user)] for user in users]
+        keys = [
+            part.tally(window, rule_id)
+            for (rule_id, window), parts in zip(wanted, places, strict=True)
+            for part in parts
+        ]
         with store_errors("reading tallies"):
             replies = iter(await read_each(self._client, lambda pipeline, key: pipeline.hgetall(key), keys))
-        return [_summed([next(replies) for _ in self._partitions]) for _ in wanted]
+        return [_summed([next(replies) for _ in parts]) for parts in places]
 
     async def open_holds(self, user_id: str, *, limit: int = MAX_OPEN_HOLDS) -> OpenHolds:
         """Return a user's open holds with what their records say."""

@@ -5,7 +5,8 @@ from typing import Any, Final
 import orjson
 
 from controlplane.api.queries import Query
-from ledger.events import ACTIONS, Event, EventFilter, EventType
+from ledger.event_filter import EventFilter
+from ledger.events import ACTIONS, Event, EventType
 from ledger.money import usd_number
 from ledger.windows import rfc3339
 from ledger.wire import percent, window_fields

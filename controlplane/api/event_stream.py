@@ -15,8 +15,9 @@ import orjson
 
 from controlplane.api.event_fields import event_fields
 from ledger.errors import StoreError
+from ledger.event_filter import EventFilter
 from ledger.event_log import EventLog, NewEvents
-from ledger.events import EventFilter, StreamCursor
+from ledger.events import StreamCursor
 
 HEARTBEAT_S: Final = 15.0
 SIDECARS_S: Final = 2.0

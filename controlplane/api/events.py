@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 from aiohttp import web
@@ -19,6 +19,7 @@ from ledger.events import Position, StreamCursor
 from ledger.windows import rfc3339
 
 MAX_STREAMS: Final = 100
+MAX_EXPORTS: Final = 4
 WRITE_TIMEOUT_S: Final = 30.0
 
 log = logging.getLogger("spendgate.http")
@@ -31,6 +32,13 @@ class TooManyStreams(LedgerError):
     status = 503
 
 
+class TooManyExports(LedgerError):
+    """So many exports run that another one is refused; try again when one has ended."""
+
+    code = "too_many_exports"
+    status = 503
+
+
 class EventHandlers:
     """The enforcement log over HTTP."""
 
@@ -39,6 +47,7 @@ class EventHandlers:
         self._log: EventLog = sources.log
         self._is_closing = is_closing
         self._streams = 0
+        self._exports = 0
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes; what is streamed has no HEAD, which would stream it as well."""
@@ -69,7 +78,16 @@ class EventHandlers:
 
     async def csv(self, request: web.Request) -> web.StreamResponse:
         """Answer the events of a filter as CSV, newest first."""
-        chunks = csv_chunks(self._log, read_filter(Query(request, FILTER_PARAMETERS)))
+        event_filter = read_filter(Query(request, FILTER_PARAMETERS))
+        if self._exports >= MAX_EXPORTS:
+            raise TooManyExports(f"{MAX_EXPORTS} exports of the enforcement log run already")
+        self._exports += 1
+        try:
+            return await self._export(request, csv_chunks(self._log, event_filter))
+        finally:
+            self._exports -= 1
+
+    async def _export(self, request: web.Request, chunks: AsyncGenerator[str, None]) -> web.StreamResponse:
         head, first = await anext(chunks), await anext(chunks)
         response = web.StreamResponse(
             headers={

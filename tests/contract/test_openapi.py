@@ -25,7 +25,7 @@ from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings
 from tests.support.edge import Edge, running_edge
 
-CONTROL_PLANE_CODES = frozenset({"credit_exceeds_spend", "log_not_followable"})
+CONTROL_PLANE_CODES = frozenset({"credit_exceeds_spend", "log_not_followable", "too_many_streams", "too_many_exports"})
 """Codes of the same error tree that only the control plane answers."""
 
 DOCUMENT = openapi_document()

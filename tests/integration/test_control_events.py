@@ -2,13 +2,18 @@
 
 import csv
 import io
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
 
+from controlplane.api import events
 from controlplane.csv_text import read_cell
 from controlplane.enforcement_log import COLUMNS
+from ledger.errors import StoreUnavailable
+from ledger.event_log import EventLog, EventPage
 from ledger.rules import Action
 from tests.support.control_reads import ControlReads, control_reads
 from tests.support.hostile_names import HOSTILE_NAMES
@@ -192,6 +197,49 @@ async def test_an_adjustments_minus_is_a_number_in_the_csv(control: ControlReads
     (row,) = rows_of(text)
 
     assert ("-1.50", "", "", "") == (row["amount_usd"], row["spend_usd"], row["limit_usd"], row["window"])
+
+
+async def test_only_so_many_exports_run_at_once(control: ControlReads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more is refused while another runs, and served when it has ended."""
+    monkeypatch.setattr(events, "MAX_EXPORTS", 1)
+    await control.streams.add_many(30_000, meta="x" * 500)
+    async with control.session.get(f"{control.url}/api/v1/events.csv") as running:
+        status, problem = await control.get("events.csv")
+        await running.read()
+    assert (503, "too_many_exports") == (status, problem["code"])
+
+    headers, _ = await control.text("events.csv", user_id="nobody")
+    assert headers["X-Row-Limit"] == "100000"
+
+
+async def test_an_export_that_loses_its_store_does_not_look_whole(
+    control: ControlReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection ends without the end of the body."""
+    page, pages = EventLog.page, itertools.count()
+
+    async def failing_page(self: EventLog, *arguments: Any, **options: Any) -> EventPage:
+        if next(pages) == 2:
+            raise StoreUnavailable("gone")
+        return await page(self, *arguments, **options)
+
+    monkeypatch.setattr(EventLog, "page", failing_page)
+    await control.streams.add_many(5000)
+    async with control.session.get(f"{control.url}/api/v1/events.csv") as response:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await response.read()
+
+
+async def test_an_export_without_a_store_is_an_error(control: ControlReads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything was sent it can still be said."""
+
+    async def no_page(*_arguments: Any, **_options: Any) -> EventPage:
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(EventLog, "page", no_page)
+    status, problem = await control.get("events.csv")
+
+    assert (503, "store_unavailable") == (status, problem["code"])
 
 
 async def test_an_empty_csv_has_its_head(control: ControlReads) -> None:

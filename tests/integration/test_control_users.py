@@ -221,18 +221,27 @@ async def test_a_dry_run_report_tells_what_would_have_been_blocked(control: Cont
         template("pro", 1, window=DAY, action=Action.DRY_RUN),
         template("off", 1, action=Action.DRY_RUN, status=RuleStatus.DISABLED),
         template("hard", 1),
+        *[rule(user_id, 1, action=Action.DRY_RUN) for user_id in ("eve", "fay", "gus")],
     )
     for user_id in ("ann", "bob"):
         await control.check(user_id, 2, tier="free")
         await control.check(user_id, 3, tier="free")
     await control.check("cyd", 4, tier="pro")
     await control.check("dan", 4, tier="hard")
+    for user_id in ("eve", "fay", "gus"):
+        await control.check(user_id, 2)
     _, report = await control.get("dry-run")
 
-    assert [("free", 4, 2, 10, "month"), ("pro", 1, 1, 4, "day")] == [
+    assert [
+        ("free", 4, 2, 10, "month"),
+        ("pro", 1, 1, 4, "day"),
+        ("eve", 1, 1, 2, "month"),
+        ("fay", 1, 1, 2, "month"),
+        ("gus", 1, 1, 2, "month"),
+    ] == [
         (line["key"], line["calls"], line["users"], line["would_block_usd"], line["window"]) for line in report["items"]
     ]
-    assert (5, 14, 2, True, None) == (
+    assert (8, 20, 5, True, None) == (
         report["calls"],
         report["would_block_usd"],
         report["total"],

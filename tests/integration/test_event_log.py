@@ -8,8 +8,9 @@ import pytest
 
 from ledger.connection import StoreTimeouts, connect
 from ledger.errors import StoreUnavailable
+from ledger.event_filter import EVERYTHING, EventFilter
 from ledger.event_log import MAX_FOLLOWED_PARTITIONS, EventLog, LogNotFollowable, NewEvents
-from ledger.events import ACTIONS, EVERYTHING, Event, EventFilter, Position, StreamCursor
+from ledger.events import ACTIONS, Event, Position, StreamCursor
 from ledger.keys import partition_of
 from ledger.windows import Window, WindowType
 from tests.support.event_streams import EventStreams, event_streams
@@ -143,6 +144,27 @@ async def test_an_event_of_a_newer_version_is_still_shown(streams: EventStreams)
     await streams.add(type="teleported", destination="mars")
 
     assert ["teleported"] == [event.type for event in (await streams.log.page()).events]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"type": "", "at": "soon", "window": "day:1", "amount": "1e9", "spend": "much", "limit": "9" * 40},
+        {"at": "9" * 400, "amount": "", "outcomes": "=,,a", "user": "x" * 9000},
+    ],
+)
+async def test_a_broken_entry_hides_no_other(streams: EventStreams, broken: dict[str, str]) -> None:
+    """Whoever wrote it: it is shown as far as it can be read."""
+    await streams.add("1000-0", request="before")
+    await streams.client.xadd(streams.key(), {b"user": b"\xff\xfe", b"at": b"\xff"}, id="2000-0")
+    await streams.add("3000-0", request="broken", **broken)
+    await streams.add("4000-0", request="behind")
+    events = await all_pages(streams.log, EventFilter(since_ms=0, until_ms=10_000))
+    news = await first_look(streams.log, after=StreamCursor(((0, 0),)))
+
+    assert ["behind", "broken", "", "before"] == requests(events)
+    assert events == [event for event, _ in news.events][::-1]
+    assert [4000, 3000, 2000, 1000] == [event.at_ms for event in events]
 
 
 async def test_a_page_is_newest_first_and_the_next_goes_on_behind_it(streams: EventStreams) -> None:

@@ -9,8 +9,8 @@ import pytest
 from controlplane.api import event_stream, events
 from controlplane.api.event_stream import LiveFeed, LiveSources
 from ledger.connection import StoreTimeouts, connect
+from ledger.event_filter import EVERYTHING
 from ledger.event_log import EventLog
-from ledger.events import EVERYTHING
 from tests.support.control_reads import ControlReads, control_reads
 from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.ledger_under_test import rules, template
