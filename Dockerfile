@@ -10,6 +10,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY ledger ledger
 COPY lua lua
 COPY sidecar sidecar
+COPY controlplane controlplane
 COPY cli cli
 RUN /opt/build/bin/python -m hatchling build --target wheel \
     && /opt/spendgate/bin/pip install --no-cache-dir --no-deps dist/*.whl

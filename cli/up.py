@@ -12,7 +12,8 @@ from typing import Final, NoReturn
 from cli.arguments import Subcommands
 from cli.data_dir import PRIVATE_MODE
 from cli.embedded import EmbeddedStore, EmbeddedStoreError, refuse_in_kubernetes
-from cli.failure import CommandFailed, WrongUsage
+from cli.failure import CommandFailed
+from cli.process_settings import add_settings, flags_of, wrong_settings
 from ledger.errors import LedgerError, RuleSetInvalid
 from sidecar.service import run as run_sidecar
 from sidecar.settings import SETTINGS, Settings, SettingsError, redact_url
@@ -40,12 +41,12 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     )
     sidecar.set_defaults(run=run_alone)
     for parser in (up, sidecar):
-        _add_settings(parser)
+        add_settings(parser, SETTINGS)
 
 
 def run_up(arguments: argparse.Namespace) -> int:
     """Serve over the store that is named, else over an embedded one, until SIGTERM or Ctrl-C."""
-    flags = _flags(arguments)
+    flags = flags_of(arguments, SETTINGS)
     redis_url = flags["redis_url"] or os.environ.get(REDIS_URL.env)
     if redis_url:
         print(f"Store: {redact_url(redis_url)} (no embedded one is started)", flush=True)
@@ -59,7 +60,7 @@ def run_up(arguments: argparse.Namespace) -> int:
 
 def run_alone(arguments: argparse.Namespace) -> int:
     """Serve over the store that is named, until SIGTERM or Ctrl-C."""
-    return _serve(_read_settings(_flags(arguments)))
+    return _serve(_read_settings(flags_of(arguments, SETTINGS)))
 
 
 def store_dir(data_dir: Path) -> Path:
@@ -83,7 +84,7 @@ def _read_settings(flags: Mapping[str, str | None]) -> Settings:
     try:
         return Settings.read(os.environ, flags)
     except SettingsError as error:
-        raise WrongUsage("\n  ".join(["these settings are wrong:", *error.faults])) from error
+        raise wrong_settings(error) from error
 
 
 def _serve(settings: Settings) -> int:
@@ -95,24 +96,6 @@ def _serve(settings: Settings) -> int:
     except (LedgerError, OSError) as error:
         raise CommandFailed(f"the sidecar cannot run: {error}") from error
     return 0
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add a flag for each setting but the secrets, which every user of the machine could read in a process list."""
-    for setting in SETTINGS:
-        if setting.unit == "secret":
-            continue
-        default = "" if setting.default is None else f", default {setting.default}"
-        parser.add_argument(
-            setting.flag,
-            dest=f"setting_{setting.name}",
-            metavar=setting.unit.upper().replace(" ", "_"),
-            help=f"{setting.help} [{setting.env}{default}]".replace("%", "%%"),
-        )
-
-
-def _flags(arguments: argparse.Namespace) -> dict[str, str | None]:
-    return {setting.name: getattr(arguments, f"setting_{setting.name}", None) for setting in SETTINGS}
 
 
 def _exit_at_once(*_: object) -> NoReturn:

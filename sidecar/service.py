@@ -15,6 +15,7 @@ import uvloop
 from ledger.background import Background
 from ledger.connection import StoreTimeouts, connect
 from ledger.errors import LedgerError
+from ledger.loop_lag import watch_loop_lag
 from ledger.operations import Admission, Admitted
 from ledger.redis_ledger import RedisLedger
 from ledger.script_connection import ScriptConnection
@@ -23,7 +24,6 @@ from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.listeners import Listeners
 from sidecar.logs import configure_logs
-from sidecar.loop_lag import watch_loop_lag
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_file import RuleFile

@@ -6,6 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from controlplane.adjusting import MAX_NOTE_LENGTH, AdjustmentRequest, adjust
+from controlplane.api.access import actor_name
 from controlplane.api.answers import answer
 from controlplane.api.bodies import read_object
 from controlplane.api.queries import Query
@@ -56,7 +57,7 @@ class UserHandlers:
         Query(request, [])
         body = await read_object(request, ADJUST_FIELDS)
         wanted = read_adjustment(_user_id(request), body)
-        adjusted = await adjust(self._ledger, self._rules(), wanted, actor=str(request.get("actor", "")))
+        adjusted = await adjust(self._ledger, self._rules(), wanted, actor=actor_name(request))
         return answer(adjusted_fields(adjusted))
 
 

@@ -1,4 +1,4 @@
-"""Watches how late the event loop runs its timers: the first sign that a sidecar is overloaded."""
+"""Watches how late the event loop runs its timers: the first sign that a process is overloaded."""
 
 import asyncio
 from collections.abc import Callable

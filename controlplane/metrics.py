@@ -1,0 +1,68 @@
+"""The metrics of a control plane, all in one place; no user ids."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """One registry a process, passed by constructor."""
+
+    def __init__(self, *, version: str = "unknown") -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter that nobody queries.
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self._requests = Counter(
+            "spendgate_control_requests",
+            "Requests answered, by route and status.",
+            ("method", "route", "status"),
+            registry=registry,
+        )
+        self._request_seconds = Histogram(
+            "spendgate_control_request_seconds",
+            "Time of a request; streams are not counted.",
+            ("route",),
+            buckets=REQUEST_BUCKETS,
+            registry=registry,
+        )
+        self._problems = Counter(
+            "spendgate_control_problems", "Answers that were problems.", ("code",), registry=registry
+        )
+        self._sessions = Gauge("spendgate_control_sessions", "Open sessions of browsers.", registry=registry)
+        self._revision = Gauge(
+            "spendgate_control_rules_revision", "Revision of the rules, as followed from the store.", registry=registry
+        )
+        self._rules = Gauge("spendgate_control_rules", "Rules in the store.", registry=registry)
+        self._loop_lag = Gauge("spendgate_control_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
+        build = Gauge("spendgate_control_build_info", "Version of this control plane.", ("version",), registry=registry)
+        build.labels(version).set(1)
+
+    def record_request(self, method: str, route: str, status: int, seconds: float | None) -> None:
+        """Count a request that was answered after `seconds`, None for a stream; `route` is its pattern, no user's."""
+        self._requests.labels(method, route, str(status)).inc()
+        if seconds is not None:
+            self._request_seconds.labels(route).observe(seconds)
+
+    def record_problem(self, code: str) -> None:
+        """Count an answer that was a problem."""
+        self._problems.labels(code).inc()
+
+    def set_rules(self, revision: int, rules: int) -> None:
+        """Show which rules are in the store."""
+        self._revision.set(revision)
+        self._rules.set(rules)
+
+    def show_sessions(self, count: Callable[[], int]) -> None:
+        """Read the number of open sessions at each scrape."""
+        self._sessions.set_function(count)
+
+    def set_loop_lag(self, seconds: float) -> None:
+        """Show how late the event loop is."""
+        self._loop_lag.set(seconds)
+
+    def render(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)

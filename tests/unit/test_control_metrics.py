@@ -1,0 +1,23 @@
+"""Metrics of the control plane: what is counted is documented, and the other way round."""
+
+import re
+from pathlib import Path
+
+from controlplane.metrics import Metrics
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "control-plane.md"
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    """And the document has no other ones."""
+    metrics = Metrics(version="test")
+    metrics.record_request("GET", "/", 200, 0.01)
+    metrics.record_problem("internal")
+    expected = set()
+    for family in metrics.registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+        expected.add((name, family.type, frozenset(labels)))
+    rows = re.findall(r"^\| `(spendgate_control_\w+)` \| (\w+) \| (.*?) \|", DOCUMENT.read_text(), re.MULTILINE)
+    documented = {(name, kind, frozenset(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
+    assert expected == documented
