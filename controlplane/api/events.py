@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from ledger.windows import rfc3339
 MAX_STREAMS: Final = 100
 MAX_EXPORTS: Final = 4
 WRITE_TIMEOUT_S: Final = 30.0
+MAX_STREAM_S: Final = 3600.0
+"""A browser comes again, and whether it still may read is looked at anew."""
 
 log = logging.getLogger("spendgate.http")
 
@@ -140,10 +143,11 @@ class EventHandlers:
             headers={**NO_STORE, "Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         )
         await response.prepare(request)
+        ends_s = time.monotonic() + MAX_STREAM_S
         async with contextlib.aclosing(feed.blocks()) as blocks:
             try:
                 async for block in blocks:
-                    if self._is_closing() or request.transport is None or request.transport.is_closing():
+                    if self._is_closing() or time.monotonic() >= ends_s or _is_gone(request):
                         break
                     if block:
                         await _write(response, block)
@@ -156,6 +160,10 @@ async def _write(response: web.StreamResponse, data: bytes) -> None:
     """Write, but not for ever: raises `TimeoutError` when the reader takes nothing."""
     async with asyncio.timeout(WRITE_TIMEOUT_S):
         await response.write(data)
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _cut_off(request: web.Request) -> None:

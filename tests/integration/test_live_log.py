@@ -11,6 +11,7 @@ from controlplane.api.event_stream import LiveFeed, LiveSources
 from ledger.connection import StoreTimeouts, connect
 from ledger.event_filter import EVERYTHING
 from ledger.event_log import EventLog
+from ledger.heartbeats import SidecarReport
 from tests.support.control_reads import ControlReads, control_reads
 from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.ledger_under_test import rules, template
@@ -112,15 +113,28 @@ async def test_rules_and_sidecars_are_told_at_once_and_when_they_change(
 ) -> None:
     """So that an open page knows without asking."""
     monkeypatch.setattr(event_stream, "SIDECARS_S", 0.01)
+    report = SidecarReport(
+        id="a",
+        version="1",
+        host="h",
+        revision=9,
+        epoch="epoch",
+        store_ok=True,
+        started_ms=1,
+        rules_source="store",
+    )
     async with event_source(control.session, control.url) as source:
         first = [(await source.next("rules")).data, (await source.next("sidecars")).data]
         control.rule_set = rules(template("free", 5), revision=9)
         changed = await source.next("rules")
-        control.sidecars = {"items": [{"id": "a"}]}
+        new_rules = await source.next("sidecars")
+        await control.heartbeats.report(report)
         states = await source.next("sidecars")
 
-    assert [{"revision": 0}, {"items": []}] == first
-    assert ({"revision": 9}, {"items": [{"id": "a"}]}) == (changed.data, states.data)
+    nobody = {"revision": 0, "current": 0, "total": 0, "own_rules": 0, "stale": 0, "store_trouble": 0}
+    assert [{"revision": 0}, nobody] == first
+    assert ({"revision": 9}, nobody | {"revision": 9}) == (changed.data, new_rules.data)
+    assert nobody | {"revision": 9, "current": 1, "total": 1} == states.data
 
 
 async def test_a_quiet_stream_shows_that_it_lives(control: ControlReads, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +191,20 @@ async def test_what_is_streamed_has_no_head(control: ControlReads, path: str) ->
     """A body after a HEAD would be taken for the next answer."""
     async with control.session.head(f"{control.url}/api/v1/{path}") as response:
         assert 405 == response.status
+
+
+async def test_a_stream_ends_in_time_to_be_asked_for_again(
+    control: ControlReads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that ended cannot read on for ever; a reader that may goes on without loss."""
+    monkeypatch.setattr(events, "MAX_STREAM_S", 0.1)
+    async with event_source(control.session, control.url) as source:
+        last_id = await source.wait_for_id()
+
+        assert [] == [message async for message in source.messages() if message.event == "enforcement"]
+    await control.streams.add(request="next")
+    async with event_source(control.session, control.url, last_id=last_id) as source:
+        assert ["next"] == ids(await source.enforcement(1))
 
 
 async def test_a_closing_control_plane_ends_its_streams(control: ControlReads) -> None:

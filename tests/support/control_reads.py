@@ -2,7 +2,8 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -12,22 +13,20 @@ import redis.asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from controlplane.api.dry_run import DryRunHandlers
-from controlplane.api.event_stream import LiveSources
-from controlplane.api.events import EventHandlers
-from controlplane.api.tiers import TierHandlers
-from controlplane.api.usage import UsageHandlers
-from controlplane.api.users import UserHandlers
-from controlplane.usage import UsageReader
+from controlplane.api.problems import problem_middleware
+from controlplane.api.reads import ReadParts, read_routes
+from controlplane.metrics import Metrics
+from controlplane.sidecars import SidecarBoard
 from ledger.decisions import Decision, Operation
 from ledger.event_log import EventLog
+from ledger.heartbeats import Heartbeats
 from ledger.operations import Admission, sent_text
 from ledger.plans import compile_plan
 from ledger.redis_ledger import RedisLedger
+from ledger.rule_book import RuleBook
+from ledger.rule_changes import RulePosition
 from ledger.rules import EMPTY_RULE_SET, RuleSet
 from ledger.spend_reader import SpendReader
-from sidecar.api.problems import problem_middleware
-from sidecar.metrics import Metrics
 from tests.support.event_streams import EventStreams
 from tests.support.ledger_under_test import nanos
 
@@ -40,9 +39,14 @@ class ControlReads:
     url: str
     streams: EventStreams
     ledger: RedisLedger
+    heartbeats: Heartbeats
     rule_set: RuleSet = EMPTY_RULE_SET
-    sidecars: dict[str, Any] = field(default_factory=lambda: {"items": []})
     closing: bool = False
+
+    def book(self) -> RuleBook:
+        """Return the rules as the control plane has them."""
+        position = RulePosition("epoch", self.rule_set.revision, "tip")
+        return RuleBook(position=position, settings_revision=1, rules=self.rule_set, entries=MappingProxyType({}))
 
     async def get(self, path: str, **parameters: str) -> tuple[int, Any]:
         """GET; returns status and decoded answer."""
@@ -104,27 +108,24 @@ async def control_reads(store_url: str, *, partitions: int = 1) -> AsyncIterator
     async with redis.asyncio.Redis.from_url(store_url) as client, aiohttp.ClientSession() as session:
         log, spend = EventLog(client, workspace, partitions), SpendReader(client, workspace, partitions)
         ledger = RedisLedger(client, workspace=workspace, partitions=partitions)
-        control = ControlReads(session=session, url="", streams=EventStreams(client, workspace, log), ledger=ledger)
+        control = ControlReads(
+            session=session,
+            url="",
+            streams=EventStreams(client, workspace, log),
+            ledger=ledger,
+            heartbeats=Heartbeats(client, workspace=workspace),
+        )
         app = web.Application(middlewares=[problem_middleware(Metrics(version="test"))])
-        _add_routes(app, control, log, spend)
+        parts = ReadParts(
+            log=log,
+            spend=spend,
+            ledger=ledger,
+            board=SidecarBoard(control.heartbeats, control.book),
+            book=control.book,
+            is_closing=lambda: control.closing,
+        )
+        app.add_routes(read_routes(parts))
         async with TestServer(app) as server:
             control.url = str(server.make_url("")).rstrip("/")
             yield control
             control.closing = True
-
-
-def _add_routes(app: web.Application, control: ControlReads, log: EventLog, spend: SpendReader) -> None:
-    usage = UsageReader(spend, log)
-
-    async def sidecars() -> dict[str, Any]:
-        return control.sidecars
-
-    def rules() -> RuleSet:
-        return control.rule_set
-
-    sources = LiveSources(log=log, revision=lambda: control.rule_set.revision, sidecars=sidecars)
-    app.add_routes(EventHandlers(sources, is_closing=lambda: control.closing).routes())
-    app.add_routes(UsageHandlers(usage, rules=rules).routes())
-    app.add_routes(UserHandlers(usage, control.ledger, rules=rules).routes())
-    app.add_routes(TierHandlers(usage, rules=rules).routes())
-    app.add_routes(DryRunHandlers(spend, rules=rules).routes())
