@@ -17,18 +17,28 @@ from controlplane.auth import FailedLogIns, Scope, Sessions, Tokens
 from controlplane.listeners import Listeners
 from controlplane.metrics import Metrics
 from controlplane.origins import Origins
+from controlplane.registry import Registry
+from controlplane.seeding import plant, read_seed
 from controlplane.settings import Settings
+from controlplane.sidecars import SidecarBoard
 from ledger.background import Background
-from ledger.connection import StoreTimeouts, connect
-from ledger.errors import LedgerError
+from ledger.connection import StoreClient, StoreTimeouts, claim_partitions, connect
+from ledger.errors import LedgerError, StoreUnavailable
 from ledger.event_log import EventLog
+from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
+from ledger.redis_ledger import RedisLedger
+from ledger.rule_store import RuleStore
 from ledger.spend_reader import SpendReader
 
 TIMEOUTS: Final = StoreTimeouts(connect_ms=1000, command_ms=5000)
 """More patient than a decision: people wait for pages, and a page of 100,000 rules is a large answer."""
 
+RULES_TIMEOUTS: Final = StoreTimeouts(connect_ms=1000, command_ms=15_000)
+"""Longer than the registry waits for a change."""
+
 MAX_CONNECTIONS: Final = 64
+RETRY_INTERVAL_S: Final = 1.0
 
 log = logging.getLogger("spendgate.controlplane")
 
@@ -66,24 +76,63 @@ async def running_control_plane(settings: Settings, *, on_failure: Callable[[], 
     `on_failure` is called when a background task fails: the process must not go on half alive.
     """
     client = connect(settings.redis_url, TIMEOUTS, max_connections=MAX_CONNECTIONS)
+    rules_client = connect(settings.redis_url, RULES_TIMEOUTS)
     metrics = Metrics(version=version("spendgate-server"))
+    registry = Registry(RuleStore(rules_client, workspace=settings.workspace))
+    registry.on_change(lambda book: metrics.set_rules(book.revision, len(book.entries)))
     background = Background(on_failure)
-    background.start(watch_loop_lag(metrics.set_loop_lag))
-    parts = Parts(
-        settings=settings,
-        metrics=metrics,
-        access=make_access(settings, metrics),
-        event_log=EventLog(client, settings.workspace, settings.partitions),
-        spend=SpendReader(client, settings.workspace, settings.partitions),
-    )
-    listeners = Listeners(make_page_app(parts), make_admin_app(metrics=metrics, is_ready=lambda: True))
+    parts = _parts(settings, client, registry, metrics)
+    listeners = Listeners(make_page_app(parts), make_admin_app(metrics=metrics, is_ready=lambda: registry.is_loaded))
     try:
+        await _meet_store(settings, client, registry, background)
+        background.start(registry.run())
+        background.start(watch_loop_lag(metrics.set_loop_lag))
         await listeners.open(settings)
         yield listeners
     finally:
         await listeners.close()
         await background.stop()
+        await rules_client.aclose()
         await client.aclose()
+
+
+def _parts(settings: Settings, client: StoreClient, registry: Registry, metrics: Metrics) -> Parts:
+    workspace, partitions = settings.workspace, settings.partitions
+    return Parts(
+        settings=settings,
+        metrics=metrics,
+        access=make_access(settings, metrics),
+        registry=registry,
+        event_log=EventLog(client, workspace, partitions),
+        spend=SpendReader(client, workspace, partitions),
+        ledger=RedisLedger(client, workspace=workspace, partitions=partitions, max_events=settings.stream_max_events),
+        board=SidecarBoard(Heartbeats(client, workspace=workspace), lambda: registry.book),
+    )
+
+
+async def _meet_store(settings: Settings, client: StoreClient, registry: Registry, background: Background) -> None:
+    """Claim the partitions and read the rules; without an answer serve all the same, and go on asking.
+
+    Raises `PartitionMismatch`, and `RuleSetInvalid` for a seed that is no rule set.
+    """
+    seed = None if settings.seed is None else await read_seed(settings.seed)
+    try:
+        await claim_partitions(client, settings.workspace, settings.partitions)
+        await registry.load()
+        await plant(registry, seed)
+    except StoreUnavailable as error:
+        log.warning("starting without the store: the page can show nothing until it answers (%s)", error)
+        background.start(_keep_meeting(settings, client, registry, seed))
+
+
+async def _keep_meeting(settings: Settings, client: StoreClient, registry: Registry, seed: object) -> None:
+    while True:
+        await asyncio.sleep(RETRY_INTERVAL_S)
+        with contextlib.suppress(StoreUnavailable):
+            await claim_partitions(client, settings.workspace, settings.partitions)
+            await plant(registry, seed)
+            log.warning("the store answers: the page shows what is")
+            return
 
 
 def make_access(settings: Settings, metrics: Metrics) -> Access:

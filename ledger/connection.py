@@ -12,6 +12,9 @@ from ledger.errors import LedgerError, StoreUnavailable
 from ledger.keys import meta_key
 from ledger.scripts import CommandRunner
 
+StoreClient = redis.Redis
+"""What other rooms may name, but not use."""
+
 PERSISTENCE_ADVICE = "appendonly is off: spend since the last snapshot is lost when the store stops; set appendonly yes"
 
 

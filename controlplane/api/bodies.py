@@ -22,3 +22,14 @@ async def read_object(request: web.Request, known: Collection[str]) -> dict[str,
         if name not in known:
             raise InvalidInput(f"{name[:40]} is no field of this call{hint(name, frozenset(known))}", field=name[:40])
     return document
+
+
+async def read_bytes(request: web.Request, max_bytes: int) -> bytes:
+    """Return a body that may be larger than other calls', up to its own bound; raises a 413 beyond it."""
+    chunks, size = [], 0
+    async for chunk in request.content.iter_chunked(2**16):
+        size += len(chunk)
+        if size > max_bytes:
+            raise web.HTTPRequestEntityTooLarge(max_size=max_bytes, actual_size=size)
+        chunks.append(chunk)
+    return b"".join(chunks)
