@@ -32,6 +32,8 @@ from ledger.errors import LedgerError
 
 DEFAULT_PORT: Final = 8787
 DEFAULT_ADMIN_PORT: Final = 9797
+DEFAULT_PAGE_PORT: Final = 8788
+DEFAULT_PAGE_ADMIN_PORT: Final = 9798
 READY_DEADLINE_S: Final = 30.0
 STOP_DEADLINE_S: Final = 20.0
 POLL_INTERVAL_S: Final = 0.05
@@ -108,6 +110,7 @@ def running_sidecars(data_dir: Path, rules: Path, count: int) -> Iterator[list[s
 def _running(command: str, data_dir: Path, rules: Path, more: dict[str, str]) -> Iterator[str]:
     """Run one sidecar, yield its URL when it is ready, and end it."""
     port, admin_port = free_port(DEFAULT_PORT), free_port(DEFAULT_ADMIN_PORT)
+    page_port, page_admin_port = free_port(DEFAULT_PAGE_PORT), free_port(DEFAULT_PAGE_ADMIN_PORT)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SPENDGATE_")}
     environment |= {
         "SPENDGATE_DATA_DIR": str(data_dir),
@@ -115,6 +118,8 @@ def _running(command: str, data_dir: Path, rules: Path, more: dict[str, str]) ->
         "SPENDGATE_WORKSPACE": WORKSPACE,
         "SPENDGATE_PORT": str(port),
         "SPENDGATE_ADMIN_PORT": str(admin_port),
+        "SPENDGATE_CONTROL_PORT": str(page_port),
+        "SPENDGATE_CONTROL_ADMIN_PORT": str(page_admin_port),
         **more,
     }
     logfile = data_dir / "up.log"

@@ -98,15 +98,14 @@ def parse_actor(value: object, *, field: str) -> str:
 
 
 class Tokens:
-    """The tokens of the settings; compared in constant time, whichever of them is tried."""
+    """The tokens of the settings; compared in constant time, whichever of them is tried.
+
+    `guard` says whether one is needed: without one to read or write, whoever reaches the listener may do everything.
+    """
 
     def __init__(self, tokens: Mapping[Scope, str | None]) -> None:
+        self.guard = tokens.get(Scope.READ) is not None or tokens.get(Scope.WRITE) is not None
         self._digests = {scope: _digest(text.encode()) for scope, text in tokens.items() if text is not None}
-
-    @property
-    def exist(self) -> bool:
-        """Say whether any token is set; without one, whoever reaches the listener may do everything."""
-        return bool(self._digests)
 
     def scope_of(self, token: bytes) -> Scope | None:
         """Return the scope of a token, None for a wrong one."""

@@ -108,8 +108,8 @@ class Settings:
 
     @property
     def is_open(self) -> bool:
-        """Say whether whoever reaches the listener may do everything: no token is set, which only loopback allows."""
-        return all(getattr(self, name) is None for name in SECRETS)
+        """Say whether whoever reaches the listener may do everything, which only loopback allows."""
+        return self.read_token is None and self.write_token is None
 
 
 def _faults_between(values: dict[str, Any]) -> list[str]:
@@ -121,8 +121,8 @@ def _faults_between(values: dict[str, Any]) -> list[str]:
     given = [values[name] for name in SECRETS if values[name] is not None]
     if len(set(given)) != len(given):
         faults.append("SPENDGATE_READ_TOKEN, SPENDGATE_WRITE_TOKEN, SPENDGATE_PUSH_TOKEN: must differ from each other")
-    if given and values["write_token"] is None:
-        faults.append("SPENDGATE_WRITE_TOKEN: is needed as soon as another token is set, or nobody could change a rule")
+    if values["read_token"] is not None and values["write_token"] is None:
+        faults.append("SPENDGATE_WRITE_TOKEN: is needed beside a read token, or nobody could change a rule")
     public = values["public_url"]
     if public is not None and not public.startswith(("http://", "https://")):
         faults.append("SPENDGATE_PUBLIC_URL: must begin with http:// or https://")

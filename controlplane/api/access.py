@@ -70,10 +70,10 @@ class Access:
             scheme, _, token = request.headers["Authorization"].partition(" ")
             if scheme.lower() != "bearer":
                 raise Unauthorized("send the token as `Authorization: Bearer ...`")
-            if self.tokens.exist:
+            if self.tokens.guard:
                 scope = self.log_in(token.strip(), request.remote)
                 return Caller(scope=scope, actor=actor_of(f"{scope} token", name))
-        if not self.tokens.exist:
+        if not self.tokens.guard:
             return Caller(scope=LOCAL_SCOPE, actor=actor_of("local", name))
         return self._of_session(request)
 

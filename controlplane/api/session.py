@@ -34,7 +34,7 @@ class SessionHandlers:
         Query(request, [])
         caller = request[CALLER]
         scope, actor = (None, None) if caller is None else (caller.scope, caller.actor)
-        return answer({"scope": scope, "actor": actor, "needs_token": self._access.tokens.exist})
+        return answer({"scope": scope, "actor": actor, "needs_token": self._access.tokens.guard})
 
     async def open(self, request: web.Request) -> web.Response:
         """Open a session for a token; `name` is how the audit trail calls who logs in."""
@@ -44,7 +44,7 @@ class SessionHandlers:
         if not isinstance(token, str):
             raise InvalidInput("token is required, as text", field="token")
         name = None if name is None else parse_actor(name, field="name")
-        if not self._access.tokens.exist:
+        if not self._access.tokens.guard:
             raise Forbidden(
                 "no token is set here: everything is open to this machine, and there is nothing to log in to"
             )

@@ -202,14 +202,14 @@ def test_all_faults_of_the_settings_are_told(served: list[Settings], capsys: pyt
 
 def test_up_with_a_store_starts_none(served: list[Settings], capsys: pytest.CaptureFixture[str]) -> None:
     """`up` over a named store starts no other, and shows its URL without the password."""
-    main(["up", "--redis-url", "redis://:geheim@127.0.0.1:1"])
+    main(["up", "--no-page", "--redis-url", "redis://:geheim@127.0.0.1:1"])
 
     assert "Store: redis://:***@127.0.0.1:1 (no embedded one is started)\n" == capsys.readouterr().out
 
 
 def test_up_serves_over_an_embedded_store(served: list[Settings], tmp_path: Path) -> None:
     """`up` without a store runs the sidecar over a Unix socket below its data directory, and ends the store with it."""
-    code = main(["up", "--data-dir", str(tmp_path)])
+    code = main(["up", "--no-page", "--data-dir", str(tmp_path)])
 
     path = tmp_path / "store" / "valkey.sock"
     assert (0, f"unix://{path}", False) == (code, served[0].redis_url, path.exists())
@@ -220,6 +220,22 @@ def test_up_with_wrong_settings_starts_no_store(served: list[Settings], tmp_path
     code = main(["up", "--data-dir", str(tmp_path), "--port", "http"])
 
     assert (2, []) == (code, list(tmp_path.iterdir()))
+
+
+def test_up_with_wrong_settings_of_the_page_starts_no_store(
+    served: list[Settings], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor where the page could not be served: beyond loopback it needs a token."""
+    code = main(["up", "--data-dir", str(tmp_path), "--control-host", "0.0.0.0"])
+
+    assert (2, [], True) == (code, list(tmp_path.iterdir()), "SPENDGATE_WRITE_TOKEN" in capsys.readouterr().err)
+
+
+def test_a_seed_and_a_rule_file_exclude_each_other(served: list[Settings], tmp_path: Path) -> None:
+    """The sidecar follows one of them."""
+    code = main(["up", "--data-dir", str(tmp_path), "--rules", "a.yaml", "--seed", "b.yaml"])
+
+    assert (2, [], []) == (code, list(tmp_path.iterdir()), served)
 
 
 def test_up_in_kubernetes_is_refused(

@@ -56,8 +56,9 @@ def test_a_token_has_its_scope() -> None:
 
 
 def test_there_may_be_no_tokens() -> None:
-    """Then everything is open, which only loopback allows."""
-    assert (False, True) == (Tokens({Scope.READ: None}).exist, Tokens({Scope.READ: "t"}).exist)
+    """Then everything is open, which only loopback allows; a token to push is for rule files alone."""
+    settings: list[dict[Scope, str | None]] = [{scope: "t"} for scope in (Scope.PUSH, Scope.READ, Scope.WRITE)]
+    assert [False, False, True, True] == [Tokens(tokens).guard for tokens in ({Scope.READ: None}, *settings)]
 
 
 def test_a_session_is_found_by_its_secret() -> None:
