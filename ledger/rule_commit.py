@@ -46,7 +46,7 @@ class RuleCommits:
         with store_errors("committing rules"):
             seconds, microseconds = await self._client.time()
         at_ms = seconds * 1000 + microseconds // 1000
-        change = _change(edit, onto, at_ms)
+        change = change_of(edit, onto, at_ms)
         if change.replaced:
             return await self._replace(change, onto)
         keys = [self._keys.head, self._keys.book, self._keys.changes, self._keys.staged("none"), self._keys.snapshot(0)]
@@ -122,7 +122,8 @@ def decode_snapshots(text: bytes | None) -> list[int]:
     return [int(revision) for revision in (text or b"").split(b",") if revision]
 
 
-def _change(edit: RuleEdit, onto: RuleBook, at_ms: int) -> RuleChange:
+def change_of(edit: RuleEdit, onto: RuleBook, at_ms: int) -> RuleChange:
+    """Return the change that an edit makes of a book at a moment, under a fresh name."""
     position = RulePosition(onto.epoch or secrets.token_hex(8), onto.revision + 1, secrets.token_hex(8))
     return RuleChange(
         position=position,

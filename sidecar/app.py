@@ -35,7 +35,7 @@ def make_decision_app(*, enforcer: Enforcer, rules: RuleCache, settings: Setting
             rules,
             metrics,
             push_token=settings.push_token,
-            has_file=settings.rules is not None,
+            source=settings.rules_source,
             max_bytes=settings.max_rules_bytes,
         ).routes()
     )

@@ -53,6 +53,7 @@ class Enforcer:
         self._lanes = lanes
         self._rules = rules
         self._plans = PlanCache()
+        rules.on_change(self._plans.forget)
         self._clock = clock
         self._metrics = metrics
         self._deadline_s = deadline_s

@@ -59,17 +59,28 @@ class Metrics:
             buckets=BATCH_BUCKETS,
             registry=registry,
         )
+        self._define_rules()
+        self._loop_lag = Gauge("spendgate_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
+        self._queue = Gauge("spendgate_queue_operations", "Operations waiting for the store.", registry=registry)
+        build = Gauge("spendgate_build_info", "Version of this sidecar.", ("version",), registry=registry)
+        build.labels(version).set(1)
+        self.store_failures = 0
+        self._outcomes: dict[Outcome, Counter] = {}
+
+    def _define_rules(self) -> None:
+        registry = self.registry
         self._revision = Gauge("spendgate_rules_revision", "Revision of the rules in force.", registry=registry)
         self._rules = Gauge("spendgate_rules", "Rules in force.", registry=registry)
         self._loaded_at = Gauge(
             "spendgate_rules_loaded_timestamp_seconds", "Unix time when the rules came into force.", registry=registry
         )
+        self._source = Gauge("spendgate_rules_source", "Where the rules come from.", ("source",), registry=registry)
+        self._followed_at = Gauge(
+            "spendgate_rules_followed_timestamp_seconds",
+            "Unix time when the rules were last found to be the store's.",
+            registry=registry,
+        )
         self._rejected = Counter("spendgate_rules_rejected", "Rule sets refused.", registry=registry)
-        self._loop_lag = Gauge("spendgate_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
-        self._queue = Gauge("spendgate_queue_operations", "Operations waiting for the store.", registry=registry)
-        build = Gauge("spendgate_build_info", "Version of this sidecar.", ("version",), registry=registry)
-        build.labels(version).set(1)
-        self._outcomes: dict[Outcome, Counter] = {}
 
     def record_decision(self, decision: Decision, seconds: float) -> None:
         """Count a check or reserve that was answered after `seconds`."""
@@ -93,6 +104,7 @@ class Metrics:
 
     def record_store_error(self, code: str) -> None:
         """Count a failure of the store that an operation met."""
+        self.store_failures += 1
         self._store_errors.labels(code).inc()
 
     def record_problem(self, code: str) -> None:
@@ -102,6 +114,14 @@ class Metrics:
     def record_rules_rejected(self) -> None:
         """Count a rule set that was refused."""
         self._rejected.inc()
+
+    def record_rules_followed(self) -> None:
+        """Note that the rules in force are those of the store now."""
+        self._followed_at.set_to_current_time()
+
+    def set_rules_source(self, source: str) -> None:
+        """Show where the rules come from."""
+        self._source.labels(source).set(1)
 
     def set_rules(self, rule_set: RuleSet) -> None:
         """Show which rules are in force since now."""

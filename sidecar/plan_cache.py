@@ -15,11 +15,15 @@ class PlanCache:
         self._rule_set = EMPTY_RULE_SET
         self._plans: dict[tuple[str | None, str | None], Plan] = {}
 
+    def forget(self, rule_set: RuleSet) -> None:
+        """Drop what belongs to other rules than these: who frees those has the last reference then."""
+        self._rule_set = rule_set
+        self._plans.clear()
+
     def get(self, rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) -> Plan:
         """Return the plan of a user at a moment of the store's clock, Unix milliseconds."""
         if rule_set is not self._rule_set:
-            self._rule_set = rule_set
-            self._plans.clear()
+            self.forget(rule_set)
         key = (user_id if user_id in rule_set.overrides else None, tier)
         plan = self._plans.get(key)
         if plan is not None and plan.valid_from_ms <= at_ms < plan.valid_until_ms:

@@ -1,16 +1,22 @@
-"""The rule set in force: received from a push, a file or the control plane, swapped at once, kept on disk."""
+"""The rule set in force: received from a push, a file or the store, swapped at once, kept on disk."""
 
 import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from ledger.bulk_work import free_rule_set
 from ledger.errors import StaleRevision
+from ledger.rule_changes import NOWHERE, RulePosition
 from ledger.rules import EMPTY_RULE_SET, RuleSet
 from sidecar.rule_copy import read_copy, write_copy
 from sidecar.rule_loading import UNSTATED_REVISION
+
+KEEP_INTERVAL_S: Final = 2.0
+KEEP_PAUSE: Final = 10
+"""Times as long as a write took, the next one waits at least."""
 
 _log = logging.getLogger(__name__)
 
@@ -29,9 +35,13 @@ class RuleCache:
         data_dir: Path | None = None,
         *,
         current: RuleSet = EMPTY_RULE_SET,
+        position: RulePosition = NOWHERE,
         on_keep_failed: Callable[[], None] = lambda: None,
     ) -> None:
         self.current = current
+        self.position = position
+        self._follows = False
+        self._unkept = asyncio.Event()
         self._data_dir = data_dir
         self._on_keep_failed = on_keep_failed
         self._listeners: list[Listener] = []
@@ -40,13 +50,14 @@ class RuleCache:
     @classmethod
     async def load(cls, data_dir: Path, *, on_keep_failed: Callable[[], None] = lambda: None) -> "RuleCache":
         """Return a cache with the copy kept on disk; without rules if there is no usable copy."""
-        kept = await asyncio.to_thread(read_copy, data_dir)
-        return cls(data_dir, current=EMPTY_RULE_SET if kept is None else kept, on_keep_failed=on_keep_failed)
+        copy = await asyncio.to_thread(read_copy, data_dir)
+        kept, position = (EMPTY_RULE_SET, NOWHERE) if copy is None else copy
+        return cls(data_dir, current=kept, position=position, on_keep_failed=on_keep_failed)
 
     @property
     def is_loaded(self) -> bool:
-        """Say whether any rule set was ever in force here; the rule sets of documents start at revision 1."""
-        return self.current.revision != UNSTATED_REVISION
+        """Say whether any rule set was ever in force here: those of documents start at revision 1, the store's at 0."""
+        return self._follows or self.current.revision != UNSTATED_REVISION
 
     def on_change(self, listener: Listener) -> None:
         """Call `listener` with each new rule set, right after it came into force; it must be quick and not raise."""
@@ -62,20 +73,54 @@ class RuleCache:
             accepted = await self._accept(rule_set)
             if accepted is None:
                 return False
-            retired = [self.current]
-            self.current = accepted
-            for listener in self._listeners:
-                listener(accepted)
-            await self._keep(accepted)
+            retired = self._put_in_force(accepted, NOWHERE)
+            await self._keep()
             await asyncio.to_thread(free_rule_set, retired)
             return True
+
+    async def follow(self, rule_set: RuleSet, position: RulePosition, *, shares_rules: bool) -> None:
+        """Put in force what the store has at a position, whatever its revision; `run` keeps it on disk.
+
+        With `shares_rules` the rule set was made of the one in force, so that little is freed with that one.
+        """
+        self._follows = True
+        retired = self._put_in_force(rule_set, position)
+        self._unkept.set()
+        if not shares_rules:
+            await asyncio.to_thread(free_rule_set, retired)
+
+    async def run(self) -> None:
+        """Keep what is followed on disk until cancelled: at once, and after that in ever longer steps if it takes long.
+
+        A write of 100,000 rules takes seconds of a processor. It must not become all that a sidecar does.
+        """
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._unkept.wait()
+            started_s = loop.time()
+            await self.keep_last()
+            await asyncio.sleep(max(KEEP_INTERVAL_S, KEEP_PAUSE * (loop.time() - started_s)))
+
+    async def keep_last(self) -> None:
+        """Keep what is in force on disk, if that was not done yet."""
+        if self._unkept.is_set():
+            self._unkept.clear()
+            await self._keep()
+
+    def _put_in_force(self, rule_set: RuleSet, position: RulePosition) -> list[RuleSet]:
+        """Swap, tell it, and return the list that has the last reference to the one before."""
+        retired = [self.current]
+        self.current, self.position = rule_set, position
+        for listener in self._listeners:
+            listener(rule_set)
+        return retired
 
     async def _accept(self, rule_set: RuleSet) -> RuleSet | None:
         """Return the rule set under the revision it is to have, None if it is the one in force."""
         in_force = self.current.revision
         stated = rule_set.revision
-        if stated > in_force:
-            return rule_set
+        if stated > in_force or (stated != UNSTATED_REVISION and self.position != NOWHERE):
+            return rule_set  # Revisions of the store say nothing about those of a file or a push.
         if stated not in (UNSTATED_REVISION, in_force):
             raise StaleRevision(f"revision {stated} is older than {in_force}, which is in force", field="revision")
         same = replace(rule_set, revision=in_force)
@@ -86,11 +131,12 @@ class RuleCache:
         message = f"revision {stated} is in force with other content; state a higher revision"
         raise StaleRevision(message, field="revision")
 
-    async def _keep(self, rule_set: RuleSet) -> None:
+    async def _keep(self) -> None:
         if self._data_dir is None:
             return
+        rule_set = self.current
         try:
-            await asyncio.to_thread(write_copy, self._data_dir, rule_set)
+            await asyncio.to_thread(write_copy, self._data_dir, rule_set, self.position)
         except OSError:
             _log.exception("Revision %d is in force but could not be kept in %s", rule_set.revision, self._data_dir)
             self._on_keep_failed()

@@ -15,22 +15,30 @@ import uvloop
 from ledger.background import Background
 from ledger.connection import StoreTimeouts, connect
 from ledger.errors import LedgerError
+from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
 from ledger.operations import Admission, Admitted
 from ledger.redis_ledger import RedisLedger
+from ledger.rule_store import RuleStore
 from ledger.script_connection import ScriptConnection
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
+from sidecar.heartbeat import Heartbeat
 from sidecar.listeners import Listeners
 from sidecar.logs import configure_logs
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_file import RuleFile
+from sidecar.rule_follower import RuleFollower
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
 from sidecar.store_watch import greet_store, keep_greeting
 from sidecar.sweeper import Sweeper
+
+RULES_TIMEOUTS: Final = StoreTimeouts(connect_ms=1000, command_ms=10_000)
+RULES_CONNECTIONS: Final = 4
+"""Of their own: one waits for changes nearly all the time, and no decision waits for them."""
 
 ANSWER_MARGIN_S: Final = 0.01
 """Kept of the deadline for encoding and sending an answer."""
@@ -89,10 +97,18 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
     if rules.is_loaded:
         metrics.set_rules(rules.current)
     background = Background(on_failure)
+    rules_client = connect(settings.redis_url, RULES_TIMEOUTS, max_connections=RULES_CONNECTIONS)
+    store = RuleStore(rules_client, workspace=settings.workspace)
+    heartbeat = Heartbeat(
+        Heartbeats(rules_client, workspace=settings.workspace),
+        rules,
+        metrics,
+        version=version("spendgate-server"),
+        rules_source=settings.rules_source,
+    )
     try:
-        rule_file = await _open_rule_file(settings, rules, metrics)
-        if rule_file is not None:
-            background.start(rule_file.watch())
+        await _start_rules(settings, rules, metrics, store, background)
+        background.start(heartbeat.run())
         ledger = RedisLedger(
             client,
             workspace=settings.workspace,
@@ -107,6 +123,9 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
             yield listeners
     finally:
         await background.stop()
+        await heartbeat.stop()
+        await rules.keep_last()
+        await rules_client.aclose()
         for connection in connections.values():
             await connection.aclose()
         await client.aclose()
@@ -178,9 +197,17 @@ def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock:
     )
 
 
-async def _open_rule_file(settings: Settings, rules: RuleCache, metrics: Metrics) -> RuleFile | None:
-    if settings.rules is None:
-        return None
-    rule_file = RuleFile(Path(settings.rules), rules, on_reject=metrics.record_rules_rejected)
-    await rule_file.load()
-    return rule_file
+async def _start_rules(
+    settings: Settings, rules: RuleCache, metrics: Metrics, store: RuleStore, background: Background
+) -> None:
+    """Take the rules from where they come, and follow them in the background."""
+    metrics.set_rules_source(settings.rules_source)
+    if settings.rules is not None:
+        rule_file = RuleFile(Path(settings.rules), rules, on_reject=metrics.record_rules_rejected)
+        await rule_file.load()
+        background.start(rule_file.watch())
+    if settings.rules_source == "store":
+        follower = RuleFollower(store, rules, metrics)
+        await follower.load()
+        background.start(follower.run())
+        background.start(rules.run())

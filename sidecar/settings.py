@@ -26,6 +26,8 @@ __all__ = ["SETTINGS", "Setting", "Settings", "SettingsError", "is_loopback", "r
 
 SECRETS: Final = ("push_token", "decision_token")
 
+RULES_SOURCES: Final = ("file", "push", "store")
+
 SETTINGS: Final = (
     Setting(name="redis_url", parse=redis_url, default=None, unit="URL", help="Redis or Valkey", secret=True),
     Setting(name="workspace", parse=workspace, default="default", unit="name", help="first part of every key"),
@@ -36,6 +38,13 @@ SETTINGS: Final = (
     Setting(name="admin_host", parse=text_of, default="127.0.0.1", unit="address", help="health and metrics"),
     Setting(name="admin_port", parse=port, default="9797", unit="port or auto", help="health and metrics"),
     Setting(name="rules", parse=text_of, default=None, unit="path", help="rule file, reloaded when it changes"),
+    Setting(
+        name="rules_source",
+        parse=choice(*RULES_SOURCES),
+        default=None,
+        unit="source",
+        help="file, push or store; default: file with a rule file, push with a push token, else store",
+    ),
     Setting(name="data_dir", parse=text_of, default=".spendgate", unit="path", help="last good rules, embedded store"),
     Setting(name="deadline_ms", parse=number(20, 10_000), default="250", unit="ms", help="bound of a decision"),
     Setting(name="command_timeout_ms", parse=number(5, 10_000), default="100", unit="ms", help="one store round trip"),
@@ -80,6 +89,7 @@ class Settings:
     admin_host: str
     admin_port: int
     rules: str | None
+    rules_source: str
     data_dir: str
     deadline_ms: int
     command_timeout_ms: int
@@ -103,6 +113,7 @@ class Settings:
         """
         values, faults = read_values(SETTINGS, environment, flags)
         merge_secret_files(SECRETS, values, faults)
+        values["rules_source"] = values["rules_source"] or _default_source(values)
         if not faults:
             faults = _faults_between(values)
         if faults:
@@ -124,4 +135,16 @@ def _faults_between(values: dict[str, Any]) -> list[str]:
         faults.append("SPENDGATE_REDIS_URL: is needed; `spendgate up` starts a store of its own")
     if values["host"] is not None and not is_loopback(values["host"]) and values["decision_token"] is None:
         faults.append("SPENDGATE_DECISION_TOKEN: is needed when decisions are served beyond loopback")
+    if values["rules"] is not None and values["rules_source"] != "file":
+        faults.append(f"SPENDGATE_RULES: is set, but the rules come from {values['rules_source']}; keep one of them")
+    if values["rules"] is None and values["rules_source"] == "file":
+        faults.append("SPENDGATE_RULES: is needed when the rules come from a file")
+    if values["push_token"] is None and values["rules_source"] == "push":
+        faults.append("SPENDGATE_PUSH_TOKEN: is needed when rules are pushed")
     return faults
+
+
+def _default_source(values: dict[str, Any]) -> str:
+    if values["rules"] is not None:
+        return "file"
+    return "store" if values["push_token"] is None else "push"

@@ -21,6 +21,7 @@ STATUSES: Final = {
     "not_acceptable": 406,
     **dict.fromkeys(CONFLICTS, 409),
     "rules_from_file": 409,
+    "rules_from_store": 409,
     "stale_revision": 409,
     "hold_too_old": 410,
     "body_too_large": 413,
@@ -44,7 +45,7 @@ BODY: Final = (*READ, "body_too_large", "unsupported_media_type")
 ADMIT: Final = (*BODY, "counter_overflow", "request_mismatch")
 HOLD: Final = (*BODY, *CONFLICTS, "hold_not_found", *STORE)
 SETTLE: Final = (*HOLD, "hold_too_old")
-PUSH: Final = (*BODY, "invalid_rules", "push_disabled", "rules_from_file", "stale_revision")
+PUSH: Final = (*BODY, "invalid_rules", "push_disabled", "rules_from_file", "rules_from_store", "stale_revision")
 
 
 def problem_responses(codes: Iterable[str]) -> dict[str, Any]:

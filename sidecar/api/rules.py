@@ -34,16 +34,23 @@ class RulesFromFile(LedgerError):
     status = 409
 
 
+class RulesFromStore(LedgerError):
+    """The rules come from the store; a push would be undone by the next change there."""
+
+    code = "rules_from_store"
+    status = 409
+
+
 class RuleHandlers:
-    """`push_token` None forbids pushes; so does a rule file."""
+    """`push_token` None forbids pushes; so does every source of rules but `push`."""
 
     def __init__(
-        self, rules: RuleCache, metrics: Metrics, *, push_token: str | None, has_file: bool, max_bytes: int
+        self, rules: RuleCache, metrics: Metrics, *, push_token: str | None, source: str, max_bytes: int
     ) -> None:
         self._rules = rules
         self._metrics = metrics
         self._push_token = push_token
-        self._has_file = has_file
+        self._source = source
         self._max_bytes = max_bytes
 
     def routes(self) -> list[web.RouteDef]:
@@ -69,8 +76,10 @@ class RuleHandlers:
         if self._push_token is None:
             raise PushForbidden("set SPENDGATE_PUSH_TOKEN or SPENDGATE_PUSH_TOKEN_FILE to allow pushes")
         check_token(request, self._push_token)
-        if self._has_file:
+        if self._source == "file":
             raise RulesFromFile("this sidecar follows a rule file; change the file")
+        if self._source == "store":
+            raise RulesFromStore("this sidecar follows the control plane; change the rules there")
         answers_msgpack(request)
         document_format = _format_of(request.content_type)
         body = await self._read(request)

@@ -140,6 +140,7 @@ def test_every_metric_is_documented_as_it_is() -> None:
     metrics.record_settlement(_settlement())
     metrics.record_problem("x")
     metrics.record_store_error("x")
+    metrics.set_rules_source("store")
     expected = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         name = f"{family.name}_total" if family.type == "counter" else family.name

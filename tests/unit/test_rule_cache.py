@@ -14,6 +14,7 @@ import pytest
 
 from ledger.bulk_work import BULK_RULES, SWITCH_INTERVAL_S, bulk_work, free_rule_set
 from ledger.errors import RuleSetInvalid, StaleRevision
+from ledger.rule_changes import NOWHERE
 from ledger.rule_parsing import parse_rule_set
 from ledger.rules import EMPTY_RULE_SET, RuleSet
 from sidecar import rule_copy, rule_loading
@@ -185,7 +186,7 @@ def test_copy_of_a_write_that_broke_off_is_the_old_one(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="no space left"):
         write_copy(tmp_path, rule_set_of(2, "pro"))
 
-    assert rule_set_of(1, "free") == read_copy(tmp_path)
+    assert (rule_set_of(1, "free"), NOWHERE) == read_copy(tmp_path)
 
 
 def test_large_copy_reads_back(tmp_path: Path) -> None:
@@ -194,7 +195,7 @@ def test_large_copy_reads_back(tmp_path: Path) -> None:
 
     write_copy(tmp_path, rule_set)
 
-    assert rule_set == read_copy(tmp_path)
+    assert (rule_set, NOWHERE) == read_copy(tmp_path)
 
 
 @pytest.mark.parametrize("count", [10, 10_000])
