@@ -17,6 +17,7 @@ from ledger.event_filter import EVERYTHING, EventFilter, EventMatcher
 from ledger.event_scan import Scan, reel_before, scan_back
 from ledger.events import BEFORE_ALL, Event, Position, StreamCursor, StreamId, decode_event, parse_stream_id
 from ledger.keys import PartitionKeys, partition_of
+from ledger.moments import MAX_MOMENT_MS
 from ledger.store_commands import read_each, store_errors
 
 if TYPE_CHECKING:
@@ -216,11 +217,11 @@ def _has_missed(cursor: StreamCursor, states: Sequence[_StreamState]) -> bool:
 
 
 def _page(scan: Scan, states: Sequence[_StreamState]) -> EventPage:
-    trimmed = [state.oldest[0] for state in states if state.trimmed]
+    trimmed = [min(state.oldest[0], MAX_MOMENT_MS) for state in states if state.trimmed]
     return EventPage(
         events=scan.events,
         next_before=scan.stopped_at,
-        scanned_to_ms=scan.stopped_at.ms if scan.gave_up and scan.stopped_at else None,
+        scanned_to_ms=min(scan.stopped_at.ms, MAX_MOMENT_MS) if scan.gave_up and scan.stopped_at else None,
         newest=_newest(states),
         trimmed_before_ms=max(trimmed, default=None),
         entries=sum(state.entries for state in states),

@@ -7,16 +7,19 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from ledger.errors import InvalidInput
+from ledger.moments import MAX_MOMENT_MS
 from ledger.plans import parse_window_code
 from ledger.windows import Window
 
-_POSITION: Final = re.compile(r"(\d{1,15})-(\d{1,15})-(\d{1,4})", re.ASCII)
-_CURSOR: Final = re.compile(r"[0-9a-z]{1,11}(\.([0-9a-z]{1,11}(-[0-9a-z]{1,11})?)?){1,4096}", re.ASCII)
+_POSITION: Final = re.compile(r"(\d{1,20})-(\d{1,20})-(\d{1,4})", re.ASCII)
+_CURSOR: Final = re.compile(r"[0-9a-z]{1,13}(\.([0-9a-z]{1,13}(-[0-9a-z]{1,13})?)?){1,4096}", re.ASCII)
+MAX_MOMENT_DIGITS: Final = len(str(MAX_MOMENT_MS))
 _INTEGER: Final = re.compile(r"-?\d{1,30}", re.ASCII)
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-MAX_DIGITS: Final = 15
+MAX_ID_PART: Final = 2**64 - 1
+"""The largest number that either part of an entry's id can be."""
 
 
 class EventType(StrEnum):
@@ -56,9 +59,10 @@ class Position(NamedTuple):
     def parse(cls, text: object, *, field: str) -> "Position":
         """Return the position of a text; raises `InvalidInput` naming `field`."""
         match = _POSITION.fullmatch(text) if isinstance(text, str) else None
-        if match is None:
+        parts = [] if match is None else [int(part) for part in match.groups()]
+        if not parts or max(parts) > MAX_ID_PART:
             raise InvalidInput(f"{field} is not a cursor of this log", field=field)
-        return cls(*(int(part) for part in match.groups()))
+        return cls(*parts)
 
 
 StreamId = tuple[int, int]
@@ -97,7 +101,7 @@ class StreamCursor:
         newest, *offsets = text.split(".")
         newest_ms = int(newest, 36)
         ids = tuple(_stream_id(newest_ms, offset) for offset in offsets)
-        if any(ms < 0 for ms, _ in ids):
+        if any(ms < 0 or max(ms, number) > MAX_ID_PART for ms, number in ids):
             raise InvalidInput(f"{field} is not a cursor of this log", field=field)
         return cls(ids)
 
@@ -192,16 +196,20 @@ def decode_event(position: Position, fields: Mapping[bytes, bytes]) -> Event:
 
 
 def event_time_ms(position: Position, fields: Mapping[bytes, bytes]) -> int:
-    """Return an event's own time, or that of its entry."""
+    """Return an event's own time, or that of its entry; at most the year 9999, so that it can be shown."""
     at = fields.get(b"at", b"")
-    return int(at) if at.isdigit() and len(at) <= MAX_DIGITS else position.ms
+    at_ms = int(at) if at.isdigit() and len(at) <= MAX_MOMENT_DIGITS else position.ms
+    return min(at_ms, MAX_MOMENT_MS)
 
 
 def _window(code: str) -> Window | None:
     try:
-        return parse_window_code(code) if code else None
+        window = parse_window_code(code) if code else None
     except ValueError:
         return None
+    if window is None or not 0 <= window.start_s <= window.end_s <= MAX_MOMENT_MS // 1000:
+        return None
+    return window
 
 
 def _number(text: str) -> int | None:

@@ -12,6 +12,7 @@ from ledger.event_filter import EVERYTHING, EventFilter
 from ledger.event_log import MAX_FOLLOWED_PARTITIONS, EventLog, LogNotFollowable, NewEvents
 from ledger.events import ACTIONS, Event, Position, StreamCursor
 from ledger.keys import partition_of
+from ledger.moments import MAX_MOMENT_MS
 from ledger.windows import Window, WindowType
 from tests.support.event_streams import EventStreams, event_streams
 
@@ -151,6 +152,9 @@ async def test_an_event_of_a_newer_version_is_still_shown(streams: EventStreams)
     [
         {"type": "", "at": "soon", "window": "day:1", "amount": "1e9", "spend": "much", "limit": "9" * 40},
         {"at": "9" * 400, "amount": "", "outcomes": "=,,a", "user": "x" * 9000},
+        {"at": "x", "window": "day:1:99999999999999"},
+        {"at": "-1", "window": "day:-9:5"},
+        {"at": "", "window": "day:5:4"},
     ],
 )
 async def test_a_broken_entry_hides_no_other(streams: EventStreams, broken: dict[str, str]) -> None:
@@ -236,9 +240,25 @@ async def test_a_filter_shows_what_it_asks_for(
     assert expected == requests((await streams.log.page(event_filter)).events)
 
 
+async def test_the_largest_ids_are_ids_like_others(streams: EventStreams) -> None:
+    """A foreign writer may take them: pages and followers go on behind them."""
+    largest = f"{2**64 - 1}-{2**64 - 1}"
+    await streams.add("1000-0", request="first")
+    await streams.add(largest, request="last", at="x")
+    first = await streams.log.page(limit=1)
+    assert first.next_before is not None
+    cursor = Position.parse(first.next_before.text, field="cursor")
+    rest = await streams.log.page(before=cursor, max_scanned=1)
+    after = streams.log.parse_cursor(first.newest.text, field="after")
+
+    assert (["last"], ["first"]) == (requests(first.events), requests(rest.events))
+    assert first.events[0].at_ms == MAX_MOMENT_MS
+    assert () == (await first_look(streams.log, after=after)).events
+
+
 async def test_an_entry_that_was_written_late_belongs_to_its_own_time(streams: EventStreams) -> None:
     """An id may be younger than its event, by a script's run; a span looks at the event."""
-    await streams.add("5000-0", at=4999)
+    await streams.add("5042-0", at=4999)
     await streams.add("70000-0", at=69_999)
 
     assert [4999] == [event.at_ms for event in (await streams.log.page(EventFilter(until_ms=5000))).events]

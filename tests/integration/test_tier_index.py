@@ -82,6 +82,15 @@ async def test_a_reconstructed_settle_notes_its_tier(index: TierIndex) -> None:
     assert {"late", "*"} == set(await index.read())
 
 
+async def test_an_adjustment_notes_the_tier_it_is_given(index: TierIndex) -> None:
+    """And none without one."""
+    await index.caller.adjust(1)
+    assert {} == await index.read()
+
+    await index.caller.adjust(1, tier="corrected")
+    assert {"corrected", "*"} == set(await index.read())
+
+
 async def test_a_tier_that_is_not_sent_any_more_leaves(index: TierIndex) -> None:
     """35 days after its last window, with its totals."""
     await index.caller.check(1, tier="old")

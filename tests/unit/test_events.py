@@ -53,6 +53,8 @@ def test_a_cursor_of_very_many_partitions_fits_in_a_header() -> None:
         "1." + "9" * 5000,
         "1.0.0 ",
         "1.0.1-",
+        "zzzzzzzzzzzzz.0.0",
+        "1.0.0-zzzzzzzzzzzzz",
     ],
 )
 def test_a_cursor_of_another_log_is_refused(text: object) -> None:
@@ -63,7 +65,9 @@ def test_a_cursor_of_another_log_is_refused(text: object) -> None:
     assert "after" == refused.value.field
 
 
-@pytest.mark.parametrize("text", [None, 1, "", "1", "1-2", "1-2-3-4", "a-b-c", "-1-0-0", "1-0-0\n", "9" * 40 + "-0-0"])
+@pytest.mark.parametrize(
+    "text", [None, 1, "", "1", "1-2", "1-2-3-4", "a-b-c", "-1-0-0", "1-0-0\n", "9" * 40 + "-0-0", "9" * 20 + "-0-0"]
+)
 def test_a_position_of_another_log_is_refused(text: object) -> None:
     """Exact shape or an error that names the field."""
     with pytest.raises(InvalidInput) as refused:
