@@ -15,7 +15,16 @@ from redis.exceptions import ResponseError
 from ledger.errors import LedgerError
 from ledger.event_filter import EVERYTHING, EventFilter, EventMatcher
 from ledger.event_scan import Scan, reel_before, scan_back
-from ledger.events import BEFORE_ALL, Event, Position, StreamCursor, StreamId, decode_event, parse_stream_id
+from ledger.events import (
+    BEFORE_ALL,
+    LAST_OF_ALL,
+    Event,
+    Position,
+    StreamCursor,
+    StreamId,
+    decode_event,
+    parse_stream_id,
+)
 from ledger.keys import PartitionKeys, partition_of
 from ledger.moments import MAX_MOMENT_MS
 from ledger.store_commands import read_each, store_errors
@@ -172,7 +181,10 @@ class EventLog:
 
     def _read_after(self, pipeline: Any, stream: tuple[str, StreamId]) -> None:
         key, (ms, number) = stream
-        pipeline.xrange(key, f"({ms}-{number}", "+", self._follow_chunk)
+        if (ms, number) == LAST_OF_ALL:
+            pipeline.xrange(key, "+", "-")  # Nothing: no id stands behind it, and servers refuse to look there.
+        else:
+            pipeline.xrange(key, f"({ms}-{number}", "+", self._follow_chunk)
 
     async def _states(self) -> list[_StreamState]:
         replies = await read_each(

@@ -123,4 +123,4 @@ def reel_before(partition: int, key: str, newest: StreamId, *, before: Position 
         start, exclusive = (before.ms, before.number), partition >= before.partition
     if until_ms is not None and (until_ms + UNTIL_SLACK_MS, 0) < start:
         start, exclusive = (until_ms + UNTIL_SLACK_MS, 0), False
-    return Reel(partition=partition, key=key, next_id=start, exclusive=exclusive, at_end=newest == BEFORE_ALL)
+    return Reel(partition=partition, key=key, next_id=start, exclusive=exclusive, at_end=start == BEFORE_ALL)

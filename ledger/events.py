@@ -69,6 +69,7 @@ StreamId = tuple[int, int]
 """Unix milliseconds and number within them; (0, 0) stands before every entry of a stream."""
 
 BEFORE_ALL: Final[StreamId] = (0, 0)
+LAST_OF_ALL: Final[StreamId] = (MAX_ID_PART, MAX_ID_PART)
 
 
 def parse_stream_id(text: bytes) -> StreamId:

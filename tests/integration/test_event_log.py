@@ -256,6 +256,14 @@ async def test_the_largest_ids_are_ids_like_others(streams: EventStreams) -> Non
     assert () == (await first_look(streams.log, after=after)).events
 
 
+async def test_nothing_stands_before_the_first_position(streams: EventStreams) -> None:
+    """A page before it is empty, whoever asks for it."""
+    await streams.add("1000-0")
+    page = await streams.log.page(before=Position(0, 0, 0))
+
+    assert ((), None) == (page.events, page.next_before)
+
+
 async def test_an_entry_that_was_written_late_belongs_to_its_own_time(streams: EventStreams) -> None:
     """An id may be younger than its event, by a script's run; a span looks at the event."""
     await streams.add("5042-0", at=4999)
