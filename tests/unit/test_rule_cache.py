@@ -14,10 +14,11 @@ import pytest
 
 from ledger.bulk_work import BULK_RULES, SWITCH_INTERVAL_S, bulk_work, free_rule_set
 from ledger.errors import RuleSetInvalid, StaleRevision
-from ledger.rule_changes import NOWHERE
+from ledger.rule_changes import NOWHERE, RulePosition
 from ledger.rule_parsing import parse_rule_set
 from ledger.rules import EMPTY_RULE_SET, RuleSet
-from sidecar import rule_copy, rule_loading
+from sidecar import rule_cache, rule_copy, rule_loading
+from sidecar.plan_cache import PlanCache
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_copy import read_copy, write_copy
 from sidecar.rule_loading import DocumentFormat, decode_document, load_rule_set
@@ -295,3 +296,92 @@ def test_freeing_leaves_nothing_of_a_rule_set(count: int) -> None:
     free_rule_set(owned)
 
     assert ([], None) == (owned, seen())
+
+
+AT_41 = RulePosition("epoch", 41, "tip")
+
+
+async def test_followed_rules_are_in_force_whatever_their_revision() -> None:
+    """The store has the word: a lower revision of another epoch is taken, and told to listeners."""
+    cache, heard = RuleCache(current=rule_set_of(50, "free"), position=RulePosition("old", 50, "x")), []
+    cache.on_change(heard.append)
+
+    await cache.follow(rule_set_of(41, "pro"), AT_41, shares_rules=False)
+
+    assert (rule_set_of(41, "pro"), AT_41, [rule_set_of(41, "pro")]) == (cache.current, cache.position, heard)
+
+
+async def test_a_store_without_rules_makes_a_cache_loaded() -> None:
+    """Revision 0 of a store is a rule set: there are none."""
+    cache = RuleCache()
+    await cache.follow(EMPTY_RULE_SET, NOWHERE, shares_rules=True)
+
+    assert cache.is_loaded
+
+
+async def test_followed_rules_are_kept_with_their_position(tmp_path: Path) -> None:
+    """After a restart a sidecar knows where it stood, so that it needs only what it missed."""
+    cache = RuleCache(tmp_path)
+    await cache.follow(rule_set_of(41, "free"), AT_41, shares_rules=True)
+    await cache.keep_last()
+
+    kept = await RuleCache.load(tmp_path)
+    assert (rule_set_of(41, "free"), AT_41) == (kept.current, kept.position)
+
+
+async def test_a_kept_copy_is_json(tmp_path: Path) -> None:
+    """Whoever looks at it with other tools can read it."""
+    write_copy(tmp_path, rule_set_of(41, "free"), AT_41)
+
+    document = json.loads((tmp_path / "rules.json").read_text())
+    assert ({"epoch": "epoch", "tip": "tip"}, 41) == (document["store"], document["revision"])
+
+
+@pytest.mark.parametrize("line", ['{"store":{},', '{"store":[1],', '{"store":{"epoch":1', '{"store":'])
+def test_a_copy_whose_position_is_broken_is_ignored(tmp_path: Path, line: str) -> None:
+    """Rules of an unknown position would be taken for another's."""
+    write_copy(tmp_path, rule_set_of(41, "free"), AT_41)
+    path = tmp_path / "rules.json"
+    path.write_text(line + "\n" + path.read_text().partition("\n")[2])
+
+    assert read_copy(tmp_path) is None
+
+
+async def test_rules_of_a_push_are_taken_after_those_of_a_store() -> None:
+    """Who changes the source begins with revisions of their own; catches pushes refused as stale for ever."""
+    cache = RuleCache(current=rule_set_of(41, "free"), position=AT_41)
+
+    assert await cache.swap(rule_set_of(1, "pro"))
+    assert (rule_set_of(1, "pro"), NOWHERE) == (cache.current, cache.position)
+
+
+async def test_a_storm_of_changes_is_written_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every change is in force at once; the disk sees the first, and the newest when the sidecar stops."""
+    written: list[int] = []
+    monkeypatch.setattr(rule_cache, "write_copy", lambda _dir, rule_set, _position: written.append(rule_set.revision))
+    cache = RuleCache(tmp_path)
+    task = asyncio.create_task(cache.run())
+    for revision in range(1, 101):
+        await cache.follow(rule_set_of(revision, "free"), RulePosition("e", revision, "t"), shares_rules=True)
+        await asyncio.sleep(0)
+        if revision == 1:
+            async with asyncio.timeout(10):
+                while not written:  # noqa: ASYNC110 - a thread writes
+                    await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.wait([task])
+    await cache.keep_last()
+    await cache.keep_last()
+
+    assert [1, 100] == written
+
+
+async def test_a_set_in_force_is_not_held_by_the_plans_of_another() -> None:
+    """Plans let go of old rules as soon as others are in force, or freeing them would stall a later decision."""
+    cache, plans = RuleCache(current=rule_set_of(1, "free")), PlanCache()
+    cache.on_change(plans.forget)
+    plans.get(cache.current, "ada", "free", 1_767_225_600_000)
+
+    await cache.follow(rule_set_of(2, "pro"), RulePosition("e", 2, "t"), shares_rules=False)
+
+    assert (cache.current, {}) == (plans._rule_set, plans._plans)

@@ -176,3 +176,32 @@ def test_every_setting_is_documented_as_it_is() -> None:
         for entry in SETTINGS
     ]
     assert expected == [(env, flag, default.strip(), unit.strip()) for env, flag, default, unit in rows]
+
+
+@pytest.mark.parametrize(
+    ("source", "variables"),
+    [
+        ("store", {}),
+        ("file", {"SPENDGATE_RULES": "budgets.yaml"}),
+        ("push", {"SPENDGATE_PUSH_TOKEN": TOKEN}),
+        ("file", {"SPENDGATE_RULES": "budgets.yaml", "SPENDGATE_PUSH_TOKEN": TOKEN}),
+        ("store", {"SPENDGATE_RULES_SOURCE": "store", "SPENDGATE_PUSH_TOKEN": TOKEN}),
+    ],
+)
+def test_rules_come_from_where_the_settings_point(source: str, variables: dict[str, str]) -> None:
+    """A rule file or a push token says enough; without both the rules are the store's."""
+    assert source == Settings.read({**URL, **variables}, {}).rules_source
+
+
+@pytest.mark.parametrize(
+    ("fault", "variables"),
+    [
+        ("SPENDGATE_RULES: is needed", {"SPENDGATE_RULES_SOURCE": "file"}),
+        ("SPENDGATE_PUSH_TOKEN: is needed", {"SPENDGATE_RULES_SOURCE": "push"}),
+        ("SPENDGATE_RULES: is set, but", {"SPENDGATE_RULES_SOURCE": "store", "SPENDGATE_RULES": "x"}),
+        ("SPENDGATE_RULES_SOURCE: must be one of", {"SPENDGATE_RULES_SOURCE": "git"}),
+    ],
+)
+def test_a_source_without_its_means_is_a_fault(fault: str, variables: dict[str, str]) -> None:
+    """Two sources, or none, would be found out at the first change only."""
+    assert any(text.startswith(fault) for text in _faults({**URL, **variables}))
