@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from ledger.errors import LedgerError, RuleSetInvalid
 from ledger.rule_book import BookImage
 from ledger.rule_changes import RuleChange, RulePosition, follow_each_other
+from ledger.rule_records import EntryUnreadable
 from ledger.rule_store import CHANGES_A_PAGE, RuleStore
 from ledger.rules import RuleUnknown
 
@@ -97,7 +98,10 @@ class RuleFeed:
         self._on_contact()
 
     async def _follow(self) -> None:
-        changes = await self._store.wait(self._holder.position.revision, self._block_s)
+        try:
+            changes = await self._store.wait(self._holder.position.revision, self._block_s)
+        except EntryUnreadable:
+            changes = []
         async with self.turn:
             is_next = bool(changes) and follow_each_other(self._holder.position, changes)
             if is_next:
@@ -110,12 +114,20 @@ class RuleFeed:
     async def _advance(self, head: RulePosition) -> None:
         position = self._holder.position
         if head.epoch == position.epoch and head.revision > position.revision:
-            changes = await self._store.changes_after(position.revision, CHANGES_A_PAGE)
+            changes = await self._changes_after(position.revision)
             if changes and follow_each_other(position, changes):
                 await self._apply(changes)
                 return
         log.info("loading the rules of revision %d, which no changes lead to", head.revision)
         await self._holder.replace(await self._store.read_image())
+
+    async def _changes_after(self, revision: int) -> list[RuleChange]:
+        """Return the next changes; none if one of them is from a version that writes what this one cannot read."""
+        try:
+            return await self._store.changes_after(revision, CHANGES_A_PAGE)
+        except EntryUnreadable as error:
+            log.warning("%s", error)
+            return []
 
     async def _apply(self, changes: list[RuleChange]) -> None:
         try:

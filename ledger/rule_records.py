@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from ledger.documents import unique
 from ledger.errors import RuleSetInvalid, StoreUnavailable
 from ledger.rule_changes import (
     MAX_DELTAS,
@@ -20,6 +21,10 @@ from ledger.rule_changes import (
 Fields = Mapping[bytes, bytes]
 
 _KINDS: Final = {str(kind): kind for kind in ChangeKind}
+
+
+class EntryUnreadable(StoreUnavailable):
+    """A change in the trail is none that this version can read."""
 
 
 def encode(value: object) -> str:
@@ -83,10 +88,10 @@ def encode_entry(change: RuleChange) -> list[tuple[str, str | int]]:
 
 
 def decode_entry(entry: tuple[bytes, Fields]) -> RuleChange:
-    """Return the change of a stream's entry. Raises `StoreUnavailable` for one that nobody here wrote."""
+    """Return the change of a stream's entry. Raises `EntryUnreadable`."""
     entry_id, fields = entry
     try:
-        body = json.loads(fields[b"body"])
+        body = json.loads(fields[b"body"], object_pairs_hook=unique)
         revision = int(entry_id.partition(b"-")[0])
         return RuleChange(
             position=RulePosition(fields[b"epoch"].decode(), revision, fields[b"tip"].decode()),
@@ -105,7 +110,7 @@ def decode_entry(entry: tuple[bytes, Fields]) -> RuleChange:
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         shown = entry_id.decode(errors="replace")
-        raise StoreUnavailable(f"entry {shown} of the rules' changes cannot be read", code="store_error") from error
+        raise EntryUnreadable(f"entry {shown} of the rules' changes cannot be read", code="store_error") from error
 
 
 def decode_head(values: Sequence[bytes | None]) -> RulePosition | None:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     import redis.asyncio as redis
 
 RULES_A_PAGE: Final = 500
-CHANGES_A_PAGE: Final = 500
+CHANGES_A_PAGE: Final = 50
+"""Few, because one may name 1,000 rules."""
 MAX_READINGS: Final = 10
+INLINE_BYTES: Final = 32 * 1024
 INLINE_RULES: Final = 50
 """More rules than that are parsed in a thread."""
 
@@ -70,7 +72,7 @@ class RuleStore:
         """Return the changes after a revision, oldest first."""
         with store_errors("reading changes of the rules"):
             entries: Any = await self._client.xrange(self._keys.changes, f"({revision}-0", "+", limit)
-        return [decode_entry(entry) for entry in entries]
+        return await _decoded(entries)
 
     async def wait(self, revision: int, timeout_s: float) -> list[RuleChange]:
         """Return the changes after a revision as soon as there is one; none after `timeout_s` without."""
@@ -80,14 +82,14 @@ class RuleStore:
         if not reply:
             return []
         streams = reply.values() if isinstance(reply, dict) else [entries for _, entries in reply]
-        return [decode_entry(entry) for entries in streams for entry in entries]
+        return await _decoded([entry for entries in streams for entry in entries])
 
     async def history(self, before_revision: int | None = None, limit: int = 50) -> list[RuleChange]:
         """Return changes, newest first, those before a revision if one is given."""
         newest = "+" if before_revision is None else f"({before_revision}-0"
         with store_errors("reading the history of the rules"):
             entries: Any = await self._client.xrevrange(self._keys.changes, newest, "-", limit)
-        return [decode_entry(entry) for entry in entries]
+        return await _decoded(entries)
 
     async def commit(self, edit: RuleEdit, onto: RuleBook) -> RuleChange:
         """Commit a change of the book it was made for (``lua/commit_rules.lua``) and return it, complete.
@@ -184,6 +186,13 @@ async def parsed(image: BookImage, parse: Callable[[BookImage], T]) -> T:
             return parse(image)
 
     return await asyncio.to_thread(work)
+
+
+async def _decoded(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> list[RuleChange]:
+    """Return changes, those of many rules read in a thread."""
+    if sum(len(fields.get(b"body", b"")) for _, fields in entries) <= INLINE_BYTES:
+        return [decode_entry(entry) for entry in entries]
+    return await asyncio.to_thread(lambda: [decode_entry(entry) for entry in entries])
 
 
 def _undone(book: RuleBook, changes: list[RuleChange]) -> RuleBook:

@@ -132,9 +132,9 @@ class RuleCache:
         raise StaleRevision(message, field="revision")
 
     async def _keep(self) -> None:
-        if self._data_dir is None:
-            return
         rule_set = self.current
+        if self._data_dir is None or rule_set.revision == UNSTATED_REVISION:
+            return
         try:
             await asyncio.to_thread(write_copy, self._data_dir, rule_set, self.position)
         except OSError:

@@ -188,6 +188,39 @@ async def test_rules_that_cannot_be_read_leave_the_good_ones_in_force(valkey_url
         assert {"free", "pro"} == set(cache.current.templates)
 
 
+async def test_a_change_that_cannot_be_read_is_gone_around(valkey_url: str, workspace: str) -> None:
+    """An entry of a version to come is no dead end: the book is loaded; catches a follower that tries it for ever."""
+    async with delivery(valkey_url, workspace) as control, following(valkey_url, workspace) as cache:
+        await control.add("free")
+        await eventually(lambda: cache.current.revision == 1)
+        head = await control.client.hgetall(control.keys.head)
+        entry = {"epoch": head[b"epoch"], "tip": "t", "parent": head[b"tip"], "kind": "merge", "body": "{}"}
+        async with control.client.pipeline(transaction=True) as pipeline:
+            pipeline.hset(control.keys.head, mapping={"revision": 2, "tip": "t"})
+            pipeline.execute_command(
+                "XADD", control.keys.changes, "2-0", *(part for pair in entry.items() for part in pair)
+            )
+            await pipeline.execute()
+        await eventually(lambda: cache.current.revision == 2)
+        await control.add("pro")
+        await eventually(lambda: cache.current.revision == 3)
+
+        assert control.registry.book.rule_set() == cache.current
+
+
+async def test_a_change_of_a_thousand_rules_is_a_delta(valkey_url: str, workspace: str) -> None:
+    """The largest change that is told rule by rule is applied so: what it did not touch is shared."""
+    async with delivery(valkey_url, workspace) as control, following(valkey_url, workspace) as cache:
+        await control.add("free")
+        await eventually(lambda: cache.current.revision == 1)
+        (kept,) = cache.current.templates["free"]
+        await control.add_overrides(1000)
+        await eventually(lambda: cache.current.revision == 2)
+
+        assert (True, 1001) == (kept is cache.current.templates["free"][0], cache.current.count)
+        assert control.registry.book.rule_set() == cache.current
+
+
 async def test_a_store_that_is_killed_and_comes_back_is_followed_on(tmp_path: Path, workspace: str) -> None:
     """The connection that waits is lost with the store; catches a follower that waits on a dead one for ever."""
     with store_process() as process:
