@@ -25,6 +25,7 @@ EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 STORE_NAME: Final = "store"
 REDIS_URL: Final = next(setting for setting in SETTINGS if setting.name == "redis_url")
 NO_STORE_YET: Final = "unix://"
+ELSEWHERE: Final = {"file": "from the rule file", "push": "pushed to the sidecar (SPENDGATE_RULES_SOURCE)"}
 PAGE_SETTINGS: Final = tuple(
     setting for setting in CONTROL_SETTINGS if setting.name not in {own.name for own in SETTINGS}
 )
@@ -73,6 +74,10 @@ def run_up(arguments: argparse.Namespace) -> int:
             started = PageProcess.start({**page, REDIS_URL.env: settings.redis_url})
             url = stack.enter_context(started).url
             print(f"Page: {url}", flush=True)
+            if settings.rules_source != "store":
+                print(
+                    f"Rules: {ELSEWHERE[settings.rules_source]}; what the page edits is not in force here", flush=True
+                )
         return _serve(settings)
 
 

@@ -58,7 +58,7 @@ async def _check(session: aiohttp.ClientSession, url: str) -> Any:
 async def _decided(session: aiohttp.ClientSession, url: str, revision: int) -> Any:
     """Ask until the rules of a revision decide; return that decision."""
     async with asyncio.timeout(WITHIN_S):
-        while (decision := await _check(session, url))["rules_revision"] != revision:
+        while (decision := await _check(session, url))["rules_revision"] != revision:  # noqa: ASYNC110 - it is asked
             await asyncio.sleep(POLL_S)
         return decision
 

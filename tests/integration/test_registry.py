@@ -7,13 +7,16 @@ from typing import Any
 import pytest
 
 from controlplane.registry import Registry
+from controlplane.rule_edits import creation
 from controlplane.rule_errors import PlanRequired, PreconditionFailed, RuleExists, RuleNotFound
 from ledger.connection import StoreTimeouts, connect
 from ledger.errors import InvalidInput, RuleSetInvalid
-from ledger.rule_changes import ChangeKind
+from ledger.rule_book import EMPTY_BOOK
+from ledger.rule_changes import ChangeKind, RuleEdit
 from ledger.rule_store import RuleStore
 from ledger.rules import RuleKind, WindowType
 from tests.support.books import new_workspace
+from tests.support.store_proxy import StoreProxy
 
 TIMEOUTS = StoreTimeouts(connect_ms=2000, command_ms=10_000)
 TEMPLATE, OVERRIDE = RuleKind.TIER_TEMPLATE, RuleKind.USER_OVERRIDE
@@ -21,10 +24,16 @@ FREE = {"key": "free", "limit_usd": 5, "action": "block"}
 
 
 @pytest.fixture
-async def store(valkey_url: str) -> AsyncIterator[RuleStore]:
-    """Return the rules of a workspace of its own."""
+def workspace() -> str:
+    """Return a workspace of its own."""
+    return new_workspace()
+
+
+@pytest.fixture
+async def store(valkey_url: str, workspace: str) -> AsyncIterator[RuleStore]:
+    """Return the rules of the workspace."""
     client = connect(valkey_url, TIMEOUTS)
-    yield RuleStore(client, workspace=new_workspace())
+    yield RuleStore(client, workspace=workspace)
     await client.aclose()
 
 
@@ -330,3 +339,48 @@ async def test_actor_and_note_must_be_printable(registry: Registry, field: str) 
 
     with pytest.raises(InvalidInput):
         await registry.create(FREE, kind=TEMPLATE, **words)
+
+
+@pytest.mark.parametrize("overtaken", [False, True])
+async def test_a_commit_whose_reply_is_lost_is_done_once(
+    valkey_url: str, workspace: str, store: RuleStore, overtaken: bool
+) -> None:
+    """The repeat finds its own commit, also behind another one; catches a rule made twice and a false conflict."""
+    lost = 0
+
+    def lose_first_ok(reply: bytes) -> bytes | None:
+        nonlocal lost
+        if b"$2\r\nok" not in reply or lost:
+            return reply
+        lost += 1
+        return b""
+
+    proxy = StoreProxy(valkey_url)
+    async with proxy.running():
+        client = connect(proxy.url, TIMEOUTS)
+        edit = RuleEdit(kind=ChangeKind.EDIT, actor="ada", deltas=creation(EMPTY_BOOK, "rule-1", FREE, TEMPLATE))
+        cut_off = RuleStore(client, workspace=workspace)
+        proxy.fate = lose_first_ok
+        if overtaken:
+            run = cut_off._commits._script.run
+            cut_off._commits._script.run = _overtaken(run, store)  # type: ignore[method-assign]
+        change = await cut_off.commit(edit, EMPTY_BOOK)
+        await client.aclose()
+
+    trail = await store.history()
+    assert (1, 1 + overtaken) == (lost, len(trail))
+    assert change == trail[-1]
+
+
+def _overtaken(run: Any, store: RuleStore) -> Any:
+    """Let another registry commit between a run whose reply was lost and its repeat."""
+    runs = 0
+
+    async def overtake(*arguments: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        if runs > 1:
+            await Registry(store).create({**FREE, "key": "other"}, kind=TEMPLATE, actor="bob")
+        return await run(*arguments)
+
+    return overtake
