@@ -2,11 +2,10 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 
 from controlplane.rule_errors import PlanRequired, PreconditionFailed, RuleExists, RuleNotFound, TooManyRules
 from ledger.errors import RuleSetInvalid
-from ledger.rule_book import RuleBook, StoredRule, delta_between, deltas_between
+from ledger.rule_book import RuleBook, StoredRule, delta_between
 from ledger.rule_changes import ChangeKind, DocumentSwap, RuleDelta, RuleEdit
 from ledger.rule_parsing import MAX_RULES, dump_workspace, parse_rules, parse_workspace
 from ledger.rules import PlanName, Rule, RuleKind, Workspace
@@ -74,11 +73,12 @@ def settings_edit(
         message = f"the settings were changed in revision {book.settings_revision}"
         raise PreconditionFailed(message, revision=book.settings_revision)
     workspace = parse_workspace(document if document is not None else {})
-    deltas: tuple[RuleDelta, ...] = ()
-    if workspace.calendar != book.workspace.calendar:
-        deltas = deltas_between(book, moved_rules(book, workspace.calendar), workspace)
     return RuleEdit(
-        kind=ChangeKind.SETTINGS, actor=actor, note=note, deltas=deltas, settings=settings_swap(book, workspace)
+        kind=ChangeKind.SETTINGS,
+        actor=actor,
+        note=note,
+        deltas=_rules_that_follow_now(book, workspace.calendar),
+        settings=settings_swap(book, workspace),
     )
 
 
@@ -89,11 +89,14 @@ def settings_swap(book: RuleBook, workspace: Workspace) -> DocumentSwap | None:
     return DocumentSwap(book.settings_document(), dump_workspace(workspace))
 
 
-def moved_rules(book: RuleBook, calendar: Calendar) -> list[Rule]:
-    """Return a book's rules as they are once the workspace has another calendar."""
-    old = book.workspace.calendar
-    rules = (stored.rule for stored in book.entries.values())
-    return [replace(rule, calendar=calendar) if rule.calendar == old else rule for rule in rules]
+def _rules_that_follow_now(book: RuleBook, calendar: Calendar) -> tuple[RuleDelta, ...]:
+    """Return the deltas of rules whose own calendar becomes the workspace's: their documents stop naming it."""
+    if calendar == book.workspace.calendar:
+        return ()
+    calendars = (book.workspace.calendar, calendar)
+    own = (stored for stored in book.entries.values() if stored.rule.calendar == calendar)
+    deltas = (delta_between(stored.rule.id, stored, stored.rule, calendars) for stored in own)
+    return tuple(delta for delta in deltas if delta is not None)
 
 
 def rule_at(book: RuleBook, rule: Rule) -> StoredRule | None:
