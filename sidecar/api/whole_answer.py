@@ -11,25 +11,28 @@ from typing import Final, cast
 from aiohttp import HttpVersion11, web
 
 MAX_UNSENT_BYTES: Final = 65_536
-HEAD: Final = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\nDate: {}\r\n\r\n"
+HEAD: Final = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nDate: {}\r\nContent-Length: "
 
 
-class _Clock:
-    """The Date header, made once a second."""
+class _Heads:
+    """What answers begin with, up to the length; made once a second and content type, because of the date in it."""
 
     def __init__(self) -> None:
         self._second = 0
-        self._text = ""
+        self._heads: dict[str, bytes] = {}
 
-    def text(self) -> str:
+    def get(self, content_type: str) -> bytes:
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self._text = formatdate(second, usegmt=True)
-        return self._text
+            self._heads.clear()
+        head = self._heads.get(content_type)
+        if head is None:
+            head = self._heads[content_type] = HEAD.format(content_type, formatdate(second, usegmt=True)).encode()
+        return head
 
 
-_clock: Final = _Clock()
+_heads: Final = _Heads()
 
 
 class WholeAnswer:
@@ -51,8 +54,8 @@ class WholeAnswer:
         if request.version != HttpVersion11 or not request.keep_alive:
             await self._answer_generally(request)
             return
-        head = HEAD.format(self._content_type, len(self._body), _clock.text())
-        transport.write(head.encode("ascii") + self._body)
+        body = self._body
+        transport.write(b"%b%d\r\n\r\n%b" % (_heads.get(self._content_type), len(body), body))
         if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             # A caller that sends without reading waits here, and its answers do not fill our memory.
             await request.writer.drain()

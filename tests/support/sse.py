@@ -63,6 +63,8 @@ class EventSource:
         """Return the first id, with or without an event."""
         while not self.last_id:
             line = (await self._response.content.readline()).decode()
+            if not line:
+                raise AssertionError("the stream ended before an id")
             if line.startswith("id: "):
                 self.last_id = line.removeprefix("id: ").rstrip("\n")
         return self.last_id
