@@ -10,6 +10,7 @@ from controlplane import keys
 from controlplane.api.access import API, PUBLIC, Access, access_middleware
 from controlplane.api.admin import AdminHandlers
 from controlplane.api.audit import AuditHandlers
+from controlplane.api.description import DescriptionHandlers
 from controlplane.api.measure import measure_middleware
 from controlplane.api.overrides import OverrideImportHandlers, RuleCsvHandlers
 from controlplane.api.problems import problem_middleware
@@ -100,6 +101,7 @@ def _routes(app: web.Application, parts: Parts) -> Iterable[web.AbstractRouteDef
         *RuleSetHandlers(parts.registry, max_bytes=parts.settings.max_rules_bytes).routes(),
         *SettingsHandlers(parts.registry).routes(),
         *AuditHandlers(parts.registry).routes(),
+        *DescriptionHandlers().routes(),
         *(route for lists in (app[keys.TEMPLATES], app[keys.OVERRIDES]) for route in _rule_routes(parts, lists)),
         *read_routes(reads),
     ]
