@@ -7,6 +7,7 @@ process follows them as a sidecar does, with the copy on disk, over a real Valke
 import asyncio
 import contextlib
 import json
+import resource
 import statistics
 import sys
 import tempfile
@@ -122,12 +123,20 @@ async def measure(name: str, control: ControlPlane, sidecar: Sidecar, what: str,
     )
 
 
+def resident_mb() -> float:
+    """Return the memory of this process, the sidecar's side, in MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
 async def run(url: str, data_dir: Path) -> None:
     """Measure with few rules and with very many."""
     async with control_plane(url) as control, following(url, data_dir) as sidecar:
         await control.ask("edit")
         await measure("one rule changed, few rules", control, sidecar, "edit", CHANGES)
+        few_mb = resident_mb()
         await measure("replaced by 100,000 overrides", control, sidecar, "replace", REPLACEMENTS)
+        print(f"memory of the following process: {few_mb:.0f} MB, with 100,000 overrides {resident_mb():.0f} MB")
         await measure("one template changed, 100,000 overrides", control, sidecar, "edit", CHANGES)
         await measure("one override changed, 100,000 overrides", control, sidecar, "override", CHANGES)
         await measure("100 overrides changed, 100,000 overrides", control, sidecar, "merge", CHANGES)

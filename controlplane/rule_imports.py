@@ -82,12 +82,23 @@ def overrides_edit(book: RuleBook, documents: Sequence[Mapping[str, object]], *,
     given = [path for path, document in placed if document.get("id") is not None]
     if given:
         raise RuleSetInvalid([(f"{path}.id", "is given by the control plane; leave it out") for path in given])
-    existing = [rule_at(book, rule) for rule in parse_rules(placed, calendar)]
-    merged = [
-        (path, {**document, "id": new_rule_id()} if stored is None else _merge(book, stored.rule.id, document))
-        for (path, document), stored in zip(placed, existing, strict=True)
+    parsed = parse_rules(placed, calendar)
+    existing = [rule_at(book, rule) for rule in parsed]
+    known = zip(placed, existing, strict=True)
+    merged = iter(
+        parse_rules(
+            [
+                (path, _merge(book, stored.rule.id, document))
+                for (path, document), stored in known
+                if stored is not None
+            ],
+            calendar,
+        )
+    )
+    rules = [
+        replace(rule, id=new_rule_id()) if stored is None else next(merged)
+        for rule, stored in zip(parsed, existing, strict=True)
     ]
-    rules = parse_rules(merged, calendar)
     if len(book.entries) + existing.count(None) > MAX_RULES:
         raise TooManyRules(f"the workspace would have more than {MAX_RULES} rules")
     deltas = (

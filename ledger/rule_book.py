@@ -119,7 +119,12 @@ class BookImage:
     settings_revision: int
     settings: object
     prices: object
-    records: Mapping[str, bytes | str] = field(repr=False)
+    records: dict[str, bytes | str] = field(repr=False)
+
+    def free(self) -> None:
+        """Let go of the records in small steps, which a thread can do without keeping others waiting."""
+        while self.records:
+            self.records.popitem()
 
     def with_changes(self, changes: Iterable[RuleChange]) -> "BookImage":
         """Return the image after changes that follow each other."""

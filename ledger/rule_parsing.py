@@ -113,7 +113,9 @@ def parse_rule_set(document: object, *, revision: int) -> RuleSet:
     top = section_at(document, path="", faults=faults, known=DOCUMENT_FIELDS)
     revision = top.parse("revision", parse_revision, revision)
     workspace = _parse_workspace(top.get("workspace"), faults)
-    rules = _RuleReader(faults, workspace.calendar).read_all(top.get("rules"))
+    reader = _RuleReader(faults, workspace.calendar)
+    rules = reader.read_all(top.get("rules"))
+    reader.forget()
     prices = parse_prices(top.get("prices"), faults)
     faults.raise_if_any()
     return RuleSet.of(revision=revision, workspace=workspace, rules=rules, prices=prices)
@@ -127,6 +129,7 @@ def parse_rules(documents: Iterable[tuple[str, object]], calendar: Calendar) -> 
     faults = Faults()
     reader = _RuleReader(faults, calendar)
     rules = [reader.read(path, document) for path, document in documents]
+    reader.forget()
     faults.raise_if_any()
     return rules
 
@@ -238,6 +241,12 @@ class _RuleReader:
         if key:
             self._refuse_duplicate(path, rule, section)
         return rule
+
+    def forget(self) -> None:
+        """Free what was remembered, in small steps: all at once it would keep other threads waiting for long."""
+        for remembered in (self.places, self.ids):
+            while remembered:
+                remembered.popitem()
 
     def _read_calendar(self, section: Section) -> Calendar:
         if section.get("timezone") is None and section.get("week_start") is None:

@@ -140,7 +140,7 @@ class RuleStore:
             changes = await self.changes_after(image.position.revision)
             if not follow_each_other(image.position, changes):
                 return None
-            image = image.with_changes(changes)
+            image = image.with_changes(changes) if changes else image
             if len(changes) < CHANGES_A_PAGE:
                 break
         now = await self.position()
@@ -175,7 +175,10 @@ class RuleStore:
 
 
 async def parsed(image: BookImage, parse: Callable[[BookImage], T]) -> T:
-    """Return what `parse` makes of an image: in a thread, so that no loop stalls, unless it is small."""
+    """Return what `parse` makes of an image; in a thread unless it is small, so that no loop stalls.
+
+    A large image is used up by it.
+    """
     if len(image.records) <= INLINE_RULES:
         return parse(image)
 
@@ -183,7 +186,10 @@ async def parsed(image: BookImage, parse: Callable[[BookImage], T]) -> T:
         if len(image.records) < BULK_RULES:
             return parse(image)
         with bulk_work():
-            return parse(image)
+            try:
+                return parse(image)
+            finally:
+                image.free()
 
     return await asyncio.to_thread(work)
 

@@ -65,8 +65,9 @@ class _HeldRules:
         return self._cache.position
 
     async def apply(self, changes: list[RuleChange]) -> None:
-        fresh = await _applied(self._cache.current, changes)
-        await self._cache.follow(fresh, changes[-1].position, shares_rules=True)
+        moves = any(changes_calendar(change) for change in changes)
+        fresh = await _applied(self._cache.current, changes, moves=moves)
+        await self._cache.follow(fresh, changes[-1].position, shares_rules=not moves)
 
     async def replace(self, image: BookImage) -> None:
         if image.position != NOWHERE:
@@ -78,9 +79,9 @@ class _HeldRules:
             log.error("the store has lost the rules; those of revision %d stay in force here", self.position.revision)
 
 
-async def _applied(rules: RuleSet, changes: list[RuleChange]) -> RuleSet:
-    """Return rules after changes; in a thread if that takes long."""
-    is_large = rules.count >= BULK_RULES and any(changes_calendar(change) for change in changes)
+async def _applied(rules: RuleSet, changes: list[RuleChange], *, moves: bool) -> RuleSet:
+    """Return rules after changes, which move many to another calendar or not; in a thread if that takes long."""
+    is_large = rules.count >= BULK_RULES and moves
     if not is_large and sum(len(change.deltas) for change in changes) <= INLINE_RULES:
         return apply_to_rules(rules, *changes)
     return await asyncio.to_thread(partial(_apply_in_thread, rules, changes))
