@@ -1,6 +1,7 @@
 """Users, tiers, usage, dry runs and adjustments over HTTP."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +12,7 @@ from controlplane.adjusting import MAX_NOTE_LENGTH
 from controlplane.dry_run import MAX_RULES
 from ledger.audit import audit_store
 from ledger.decisions import CounterState
+from ledger.keys import PartitionKeys, partition_of
 from ledger.rules import Action, Mode, PlanName, RuleStatus
 from ledger.spend_reader import SpendReader
 from ledger.windows import Calendar, WindowType, rfc3339
@@ -19,13 +21,15 @@ from tests.support.hostile_names import HOSTILE_NAMES
 from tests.support.ledger_under_test import nanos, rule, rules, template
 
 DAY = WindowType.DAY
+PARTITIONS = 2
+DRY_USERS = ("eve", "fay", "gus", "hal", "ivy")
 CREDIT = {"request_id": "credit-1", "usd": "-1.50", "note": "refund of a broken answer"}
 
 
 @pytest.fixture
 async def control(store_url: str) -> AsyncIterator[ControlReads]:
     """A control plane with a template of 10 USD a month for free and an override of 3 USD a day for ann."""
-    async with control_reads(store_url, partitions=2) as control:
+    async with control_reads(store_url, partitions=PARTITIONS) as control:
         control.rule_set = rules(
             template("free", 10), rule("ann", 3, window=DAY, action=Action.WARN, thresholds_pct=(50, 80)), revision=4
         )
@@ -221,27 +225,26 @@ async def test_a_dry_run_report_tells_what_would_have_been_blocked(control: Cont
         template("pro", 1, window=DAY, action=Action.DRY_RUN),
         template("off", 1, action=Action.DRY_RUN, status=RuleStatus.DISABLED),
         template("hard", 1),
-        *[rule(user_id, 1, action=Action.DRY_RUN) for user_id in ("eve", "fay", "gus")],
+        *[rule(user_id, 1, action=Action.DRY_RUN) for user_id in DRY_USERS],
     )
     for user_id in ("ann", "bob"):
         await control.check(user_id, 2, tier="free")
         await control.check(user_id, 3, tier="free")
     await control.check("cyd", 4, tier="pro")
     await control.check("dan", 4, tier="hard")
-    for user_id in ("eve", "fay", "gus"):
+    for user_id in DRY_USERS:
         await control.check(user_id, 2)
     _, report = await control.get("dry-run")
 
     assert [
         ("free", 4, 2, 10, "month"),
         ("pro", 1, 1, 4, "day"),
-        ("eve", 1, 1, 2, "month"),
-        ("fay", 1, 1, 2, "month"),
-        ("gus", 1, 1, 2, "month"),
+        *((user_id, 1, 1, 2, "month") for user_id in DRY_USERS),
     ] == [
         (line["key"], line["calls"], line["users"], line["would_block_usd"], line["window"]) for line in report["items"]
     ]
-    assert (8, 20, 5, True, None) == (
+    assert {0, 1} == {partition_of(user_id, PARTITIONS) for user_id in DRY_USERS}
+    assert (10, 24, 7, True, None) == (
         report["calls"],
         report["would_block_usd"],
         report["total"],
@@ -299,6 +302,15 @@ async def test_a_credit_changes_what_was_spent_and_is_logged(control: ControlRea
     )
     assert [2.5] * 3 == [window["spend_usd"] for window in tier["windows"]]
     assert [] == report.differences
+
+
+async def test_an_adjustments_record_outlives_the_counters_it_changed(control: ControlReads) -> None:
+    """70 days: a retry is never a second credit while its window is kept."""
+    await control.post("users/bob/adjust", CREDIT | {"usd": 1})
+    keys = PartitionKeys.of(control.streams.workspace, partition_of("bob", PARTITIONS))
+    left_ms = await control.streams.client.pttl(keys.request("bob", CREDIT["request_id"]))
+
+    assert timedelta(days=69) < timedelta(milliseconds=left_ms) <= timedelta(days=70)
 
 
 async def test_a_credit_may_be_of_an_earlier_day(control: ControlReads) -> None:
@@ -391,7 +403,7 @@ async def test_a_hostile_name_is_a_user_of_its_own(control: ControlReads, name: 
         assert response.status == 200, await response.text()
     view = await user(control, name)
     _, tier = await control.get("usage", tier=name)
-    spend = SpendReader(control.streams.client, control.streams.workspace, 2)
+    spend = SpendReader(control.streams.client, control.streams.workspace, PARTITIONS)
     plan_windows = [
         (name, window.window)
         for window in (await spend.days(name, Calendar("UTC"), now_ms=await spend.store_time_ms()))[-1:]

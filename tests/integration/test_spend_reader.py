@@ -74,7 +74,7 @@ async def test_more_counters_than_one_round_trip(reading: Reading) -> None:
     }
 
 
-@pytest.mark.parametrize("hours", [0, 20, 40])
+@pytest.mark.parametrize("hours", [0, 4, 20, 40])
 async def test_planned_counters_are_those_of_the_next_decision(reading: Reading, hours: float) -> None:
     """In a zone that is new, and in one that was counted yesterday: what the ledger itself says."""
     await reading.caller.check(2)
