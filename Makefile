@@ -10,7 +10,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
-	@echo "make run          a sidecar on 127.0.0.1:8787 with config/budgets.example.yaml, until Ctrl-C"
+	@echo "make run          a sidecar on 127.0.0.1:8787 and the page on 127.0.0.1:8788, until Ctrl-C"
 	@echo "make test         all tests"
 	@echo "make lint         lint, format and types"
 	@echo "make check        lint, types and all tests"
@@ -34,7 +34,7 @@ demo: setup
 	@$(BIN)/spendgate demo
 
 run: setup
-	@$(BIN)/spendgate up --rules config/budgets.example.yaml
+	@$(BIN)/spendgate up --seed config/budgets.example.yaml
 
 test: setup
 	$(BIN)/python -m pytest

@@ -1,44 +1,27 @@
-"""`spendgate demo`: a sidecar over an empty store, a budget day replayed through it, the outcome, the audit."""
+"""`spendgate demo`: a sidecar and the page over an empty store, a budget day replayed, the outcome, the audit."""
 
 import argparse
-import contextlib
-import os
+import asyncio
+import dataclasses
 import secrets
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
 from cli.arguments import Subcommands, at_least_one
+from cli.demo_processes import WORKSPACE, DemoProcesses, running_demo
 from cli.failure import CommandFailed
 from cli.population import Population, TierShares
-from cli.replay import ReplayPlan, print_report, run_replay
+from cli.replay import ReplayPlan, print_report, replay, run_replay
 from cli.replay_calls import TokenPrices
 from cli.replay_command import DEFAULT_TIERS
 from cli.store_socket import choose_socket_path
-from cli.tether import tie_to_parent
 from cli.up import store_dir
 from ledger.audit import audit
 from ledger.errors import LedgerError
-
-DEFAULT_PORT: Final = 8787
-DEFAULT_ADMIN_PORT: Final = 9797
-DEFAULT_PAGE_PORT: Final = 8788
-DEFAULT_PAGE_ADMIN_PORT: Final = 9798
-READY_DEADLINE_S: Final = 30.0
-STOP_DEADLINE_S: Final = 20.0
-POLL_INTERVAL_S: Final = 0.05
-WORKSPACE: Final = "demo"
-LOG_TAIL_LINES: Final = 10
 
 SEED: Final = 32  # A crowd whose busiest users are of all three tiers.
 USERS: Final = 40
@@ -46,9 +29,12 @@ CONCURRENCY: Final = 16
 MAX_OUTPUT_TOKENS: Final = 1024
 PRICES: Final = TokenPrices(input_nanos=2_500_000_000, output_nanos=10_000_000_000)
 
+STAYING_CALLERS: Final = 4
+STAYING_SPEED: Final = 1.0
+
 WHAT_NEXT: Final = """\
 What next:
-  make run                 a sidecar on 127.0.0.1:8787 that stays, with the budgets of config/budgets.example.yaml
+  make run                 a sidecar on 127.0.0.1:8787 and the page on 127.0.0.1:8788 that stay
   make replay-real TRACE=F replay a trace of your own through two sidecars, and audit
   .venv/bin/spendgate explain user-42 --tier free    which budgets hold for a user, and why
   .venv/bin/spendgate usage user-42 --tier free      what the user spent, and what is left
@@ -67,6 +53,12 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     parser.add_argument(
         "--concurrency", type=at_least_one, default=CONCURRENCY, help=f"calls in flight [{CONCURRENCY}]"
     )
+    parser.add_argument(
+        "--stay",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="keep the page, with calls coming in, until Ctrl-C [at a terminal]",
+    )
     parser.set_defaults(run=run)
 
 
@@ -80,79 +72,39 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console()
     with tempfile.TemporaryDirectory(prefix="spendgate-demo-") as name:
         data_dir = Path(name)
-        with running_sidecars(data_dir, arguments.rules, arguments.sidecars) as urls:
-            console.print(
-                f"Running on {' and '.join(urls)} with the budgets of {arguments.rules}.",
-                highlight=False,
-                soft_wrap=True,
-            )
-            report = run_replay(_plan(arguments, urls), console)
+        with running_demo(data_dir, arguments.rules, arguments.sidecars) as demo:
+            _say(console, f"Running on {' and '.join(demo.urls)} with the budgets of {arguments.rules}.")
+            _say(console, f"The Enforcement page: {demo.page_url}")
+            plan = _plan(arguments, demo)
+            report = run_replay(plan, console)
             print_report(report, console)
             differences = _audit(data_dir, console, settled_nanos=report.total.settled_nanos)
-    console.print(f"The sidecars and their store have ended.\n\n{WHAT_NEXT}", highlight=False, soft_wrap=True)
+            if sys.stdout.isatty() if arguments.stay is None else arguments.stay:
+                _say(console, f"\nCalls go on coming in. Watch and edit them at {demo.page_url}; Ctrl-C ends the demo.")
+                _stay(plan)
+    _say(console, f"The sidecars, the page and their store have ended.\n\n{WHAT_NEXT}")
     return 1 if report.total.failed or differences else 0
 
 
-@contextlib.contextmanager
-def running_sidecars(data_dir: Path, rules: Path, count: int) -> Iterator[list[str]]:
-    """Run `spendgate up` over a data directory, and more sidecars over its store; yield their URLs, then end all."""
-    with contextlib.ExitStack() as stack:
-        urls = [stack.enter_context(_running("up", data_dir, rules, {"SPENDGATE_EMBEDDED": "1"}))]
-        store = {"SPENDGATE_REDIS_URL": f"unix://{choose_socket_path(store_dir(data_dir))}"}
-        for number in range(2, count + 1):
-            own_dir = data_dir / f"sidecar-{number}"
-            own_dir.mkdir()
-            urls.append(stack.enter_context(_running("sidecar", own_dir, rules, store)))
-        yield urls
-
-
-@contextlib.contextmanager
-def _running(command: str, data_dir: Path, rules: Path, more: dict[str, str]) -> Iterator[str]:
-    """Run one sidecar, yield its URL when it is ready, and end it."""
-    port, admin_port = free_port(DEFAULT_PORT), free_port(DEFAULT_ADMIN_PORT)
-    page_port, page_admin_port = free_port(DEFAULT_PAGE_PORT), free_port(DEFAULT_PAGE_ADMIN_PORT)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SPENDGATE_")}
-    environment |= {
-        "SPENDGATE_DATA_DIR": str(data_dir),
-        "SPENDGATE_RULES": str(rules),
-        "SPENDGATE_WORKSPACE": WORKSPACE,
-        "SPENDGATE_PORT": str(port),
-        "SPENDGATE_ADMIN_PORT": str(admin_port),
-        "SPENDGATE_CONTROL_PORT": str(page_port),
-        "SPENDGATE_CONTROL_ADMIN_PORT": str(page_admin_port),
-        **more,
-    }
-    logfile = data_dir / "up.log"
-    with logfile.open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - a command of ours
-            [sys.executable, "-m", "cli.main", command],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            preexec_fn=tie_to_parent(),  # noqa: PLW1509 - the demo has no threads
-        )
+def _stay(plan: ReplayPlan) -> None:
+    """Make the calls again and again at the trace's own pace, until Ctrl-C."""
+    slow = dataclasses.replace(plan, speed=STAYING_SPEED, concurrency=STAYING_CALLERS)
     try:
-        _wait_until_ready(process, f"http://127.0.0.1:{admin_port}/readyz", logfile)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        _stop(process)
+        while True:
+            again = dataclasses.replace(slow, run_id=f"demo-{secrets.token_hex(4)}")
+            asyncio.run(replay(again, after_call=lambda: None))
+    except KeyboardInterrupt:
+        return
 
 
-def free_port(preferred: int) -> int:
-    """Return `preferred` if nobody listens there, else a port that the system says is free."""
-    for port in (preferred, 0):
-        with socket.socket() as candidate, contextlib.suppress(OSError):
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            candidate.bind(("127.0.0.1", port))
-            bound: int = candidate.getsockname()[1]
-            return bound
-    raise CommandFailed("no free port on 127.0.0.1")
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def _plan(arguments: argparse.Namespace, urls: list[str]) -> ReplayPlan:
+def _plan(arguments: argparse.Namespace, demo: DemoProcesses) -> ReplayPlan:
     return ReplayPlan(
         trace=arguments.trace,
-        urls=urls,
+        urls=demo.urls,
         population=Population(users=arguments.users, zipf=1.1, tiers=TierShares.parse(DEFAULT_TIERS), seed=SEED),
         prices=PRICES,
         max_output_tokens=MAX_OUTPUT_TOKENS,
@@ -178,29 +130,3 @@ def _audit(data_dir: Path, console: Console, *, settled_nanos: int) -> int:
     verdict = "equals" if is_equal else "DIFFERS FROM"
     console.print(f"  what the replay settled {verdict} what the ledger charged", highlight=False)
     return len(report.differences) + (not is_equal)
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, logfile: Path) -> None:
-    deadline = time.monotonic() + READY_DEADLINE_S
-    while not _is_ready(url):
-        if process.poll() is not None or time.monotonic() > deadline:
-            tail = "\n".join(logfile.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
-            raise CommandFailed(f"the sidecar did not start:\n{tail}")
-        time.sleep(POLL_INTERVAL_S)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1.0):  # noqa: S310 - a fixed http address of ours
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_DEADLINE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

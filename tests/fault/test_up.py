@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli import demo
+from cli import demo_processes
 from cli.main import main
 from cli.store_socket import choose_socket_path, server_facts
 from cli.up import store_dir
@@ -72,17 +72,17 @@ def _store_pid(data_dir: Path) -> int:
 def test_the_spend_survives_a_restart(data_dir: Path, rules: Path) -> None:
     """What was charged before `up` ended counts after the next start on the same data directory."""
     body = {"user_id": "ada", "tier": "free", "cost_usd": "0.75"}
-    with demo.running_sidecars(data_dir, rules, 1) as (url,):
-        first = _post(f"{url}/v1/check", body)
-    with demo.running_sidecars(data_dir, rules, 1) as (url,):
-        second = _post(f"{url}/v1/check", body)
+    with demo_processes.running_demo(data_dir, rules, 1) as demo:
+        first = _post(f"{demo.urls[0]}/v1/check", body)
+    with demo_processes.running_demo(data_dir, rules, 1) as demo:
+        second = _post(f"{demo.urls[0]}/v1/check", body)
 
     assert ("allow", "block", 0.75) == (first["decision"], second["decision"], second["spend_usd"])
 
 
 def test_the_store_ends_with_up(data_dir: Path, rules: Path) -> None:
     """After SIGTERM neither `up` nor its store is left."""
-    with demo.running_sidecars(data_dir, rules, 1):
+    with demo_processes.running_demo(data_dir, rules, 1):
         pid = _store_pid(data_dir)
 
     assert not _runs(pid)
@@ -99,8 +99,8 @@ def test_a_signal_is_a_clean_end(
         process.send_signal(number)
         ended.append(process.wait(DEADLINE_S))
 
-    monkeypatch.setattr(demo, "_stop", stop)
-    with demo.running_sidecars(data_dir, rules, 1):
+    monkeypatch.setattr(demo_processes, "_stop", stop)
+    with demo_processes.running_demo(data_dir, rules, 1):
         pass
 
     assert [0] == ended
@@ -113,8 +113,8 @@ def test_a_killed_up_leaves_no_store(data_dir: Path, rules: Path, monkeypatch: p
         process.kill()
         process.wait()
 
-    monkeypatch.setattr(demo, "_stop", kill)
-    with demo.running_sidecars(data_dir, rules, 1):
+    monkeypatch.setattr(demo_processes, "_stop", kill)
+    with demo_processes.running_demo(data_dir, rules, 1):
         pid = _store_pid(data_dir)
 
     assert _until(lambda: not _runs(pid))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cli import audit, demo, up
+from cli import audit, demo_processes, up
 from cli.main import main
 from cli.trace import generate_trace, trace_lines
 from ledger.audit import AuditReport, Difference
@@ -358,7 +358,7 @@ def test_a_taken_port_is_avoided() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         preferred = taken.getsockname()[1]
 
-        assert preferred != demo.free_port(preferred)
+        assert preferred != demo_processes.free_port(preferred)
 
 
 def test_the_demo_needs_its_files(capsys: pytest.CaptureFixture[str]) -> None:
