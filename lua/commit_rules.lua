@@ -64,8 +64,8 @@ end
 
 -- What is left of a workspace whose head was lost belongs to no revision.
 local function begin_epoch(commit)
-  redis.call('DEL', commit.book_key)
-  redis.call('DEL', commit.changes_key)
+  redis.call('UNLINK', commit.book_key)
+  redis.call('UNLINK', commit.changes_key)
 end
 
 -- No rule's id has a colon.
@@ -77,7 +77,7 @@ local function keep_snapshot(commit, head)
   redis.call('EXPIRE', commit.snapshot_key, commit.snapshot_ttl_s)
   local dropped_key = next_key()
   while dropped_key do
-    redis.call('DEL', dropped_key)
+    redis.call('UNLINK', dropped_key)
     dropped_key = next_key()
   end
 end

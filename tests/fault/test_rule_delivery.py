@@ -138,7 +138,9 @@ async def test_another_epoch_is_followed_whatever_its_revision(valkey_url: str, 
             assert other.registry.book.rule_set() == cache.current
 
 
-async def test_a_store_that_lost_the_rules_does_not_take_them_from_sidecars(valkey_url: str, workspace: str) -> None:
+async def test_a_store_that_lost_the_rules_does_not_take_them_from_sidecars(
+    valkey_url: str, workspace: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Without any commit the last good rules stay in force; catches a wiped store that lifts every limit."""
     async with delivery(valkey_url, workspace) as control, following(valkey_url, workspace) as cache:
         await control.add("free")
@@ -146,6 +148,7 @@ async def test_a_store_that_lost_the_rules_does_not_take_them_from_sidecars(valk
         rules = cache.current
         await control.client.delete(control.keys.head, control.keys.book, control.keys.changes)
         await control.registry.load()
+        await eventually(lambda: "the store has lost the rules" in caplog.text or cache.current is not rules)
 
         assert (0, rules) == (control.registry.book.revision, cache.current)
 
