@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from controlplane.rule_index import IndexedRule, RuleIndex, RuleSort, SortKey, page_of
 from controlplane.rule_rows import RuleState, rule_row, state_of
-from controlplane.spend_order import SpendOrder, by_percent, by_spend
+from controlplane.spend_order import SPEND_SORTS, SpendOrder
 from controlplane.usage import RuleSpend, UsageReader
 from ledger.errors import StoreUnavailable
 from ledger.rule_book import RuleBook, StoredRule
@@ -15,7 +15,6 @@ from ledger.rules import Action, RuleKind
 from ledger.spend_reader import SpendReader
 from ledger.windows import WindowType
 
-SPEND_SORTS: Final = {"spend": by_spend, "percent": by_percent}
 SORTS: Final = (*(str(sort) for sort in RuleSort), *SPEND_SORTS)
 
 
@@ -96,17 +95,15 @@ class RuleLists:
     async def _places(self, book: RuleBook, wanted: RuleFilter, sort: str, now_ms: int) -> list[SortKey]:
         self._index.move_to(book)
         rules = self._index.rules
-        if sort not in SPEND_SORTS:
+        if sort in SPEND_SORTS:
+            every = [entry.stored for entry in rules.values()]
+            order = await self._spend_order.order(sort, book, every, now_ms)
+        else:
             order = self._index.order(RuleSort(sort))
-            if wanted.wants_all:
-                return order
-            chosen = {entry.stored.rule.id for entry in matching(rules.values(), wanted, now_ms)}
-            return [place for place in order if place[-1] in chosen]
-        entries = [entry.stored for entry in matching(rules.values(), wanted, now_ms)]
-        every = [entry.stored for entry in rules.values()]
-        spends = await self._spend_order.read(book.workspace, every, now_ms)
-        place_of = SPEND_SORTS[sort]
-        return sorted(place_of(stored, spends[stored.rule.id]) for stored in entries)
+        if wanted.wants_all:
+            return order
+        chosen = {entry.stored.rule.id for entry in matching(rules.values(), wanted, now_ms)}
+        return [place for place in order if place[-1] in chosen]
 
     async def _beside(self, book: RuleBook, entries: Sequence[StoredRule], now_ms: int) -> Sequence[RuleSpend] | None:
         try:
