@@ -108,19 +108,19 @@ def _header(cells: Sequence[str], found: CsvOverrides) -> list[str]:
 
 
 def _read_rows(reader: Any, columns: Sequence[str], found: CsvOverrides) -> None:
+    behind = reader.line_num
     for cells in reader:
+        line, behind = behind + 1, reader.line_num  # A cell may have lines of its own.
         if not any(cells):
             continue
         if len(cells) != len(columns):
-            found.faults.append(
-                CsvFault(reader.line_num, "", f"has {len(cells)} cells where the header has {len(columns)}")
-            )
+            found.faults.append(CsvFault(line, "", f"has {len(cells)} cells where the header has {len(columns)}"))
         elif len(found.documents) >= MAX_RULES:
-            found.faults.append(CsvFault(reader.line_num, "", f"is beyond the {MAX_RULES} rules there may be"))
+            found.faults.append(CsvFault(line, "", f"is beyond the {MAX_RULES} rules there may be"))
         else:
-            _read_row(dict(zip(columns, cells, strict=True)), reader.line_num, found)
+            _read_row(dict(zip(columns, cells, strict=True)), line, found)
         if len(found.faults) >= MAX_FAULTS:
-            found.faults.append(CsvFault(reader.line_num, "", "too many faults; the rest was not read"))
+            found.faults.append(CsvFault(line, "", "too many faults; the rest was not read"))
             return
 
 
