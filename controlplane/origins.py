@@ -46,7 +46,7 @@ class Origins:
         origin = None if public is None else _origin(public.scheme, public.netloc)
         named = set() if public is None else {_name(public.netloc)}
         if is_loopback(host):
-            return cls(frozenset(LOCAL_NAMES | named), origin)
+            return cls(frozenset(LOCAL_NAMES | named | {_name(host)}), origin)
         return cls(None if public is None else frozenset(LOCAL_NAMES | named | {_name(host)}), origin)
 
     @property

@@ -3,19 +3,22 @@
 from collections.abc import Collection
 from typing import Any
 
-import orjson
 from aiohttp import web
 
+from ledger.documents import decode_json
 from ledger.errors import InvalidInput
 from ledger.sections import hint
 
 
 async def read_object(request: web.Request, known: Collection[str]) -> dict[str, Any]:
-    """Return the JSON object of a body; raises `InvalidInput` for what is none, and naming a field not in `known`."""
+    """Return the JSON object of a body; raises `InvalidInput` for what is none, and naming a field not in `known`.
+
+    A field given twice is refused: which of two limits counts is nothing to guess.
+    """
     try:
-        document = orjson.loads(await request.read())
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"the body is not JSON: {error}", code="invalid_body") from None
+        document = decode_json(await request.read())
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"the body {error or 'is nested too deep'}", code="invalid_body") from None
     if not isinstance(document, dict):
         raise InvalidInput("the body must be a JSON object", code="invalid_body")
     for name in document:

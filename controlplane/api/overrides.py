@@ -12,7 +12,7 @@ from controlplane.api.answers import NO_STORE, answer
 from controlplane.api.bodies import read_bytes
 from controlplane.api.change_fields import delta_fields
 from controlplane.api.preconditions import etag, expected_revision
-from controlplane.api.queries import MAX_LIMIT, Query
+from controlplane.api.queries import Query
 from controlplane.api.rule_items import FILTERS, read_filter, read_sort
 from controlplane.api.rules import UnsupportedMediaType, result_fields
 from controlplane.csv_text import csv_text
@@ -34,6 +34,7 @@ from ledger.rules import RuleKind
 CSV: Final = "text/csv"
 CSV_NAMES: Final = frozenset({CSV, "application/csv", "application/vnd.ms-excel", "application/octet-stream"})
 ROWS_SHOWN: Final = 100
+ROWS_A_CHUNK: Final = 1000
 FAULTS_SHOWN: Final = 200
 KEY_COLUMNS: Final = {RuleKind.TIER_TEMPLATE: "tier", RuleKind.USER_OVERRIDE: "user_id"}
 FILES: Final = {RuleKind.TIER_TEMPLATE: "templates", RuleKind.USER_OVERRIDE: "overrides"}
@@ -131,7 +132,7 @@ class RuleCsvHandlers:
         column, after = KEY_COLUMNS[self._lists.kind], None
         header = csv_text([(column, *csv_header()[1:])])
         while True:
-            page = await self._lists.page(wanted, sort=sort, descending=descending, after=after, limit=MAX_LIMIT)
+            page = await self._lists.page(wanted, sort=sort, descending=descending, after=after, limit=ROWS_A_CHUNK)
             yield header + csv_text([csv_row(row, key_column=column) for row in page.rows])
             header, after = "", page.last
             if after is None:

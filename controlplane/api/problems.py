@@ -58,7 +58,7 @@ def problem_middleware(metrics: Metrics) -> Any:
             fields = problem_fields(LedgerError(f"the request could not be read: {error}", code="invalid_body"))
             fields["status"] = FIRST_ERROR
         except Exception:
-            log.exception("%s failed", request.path)
+            log.exception("%r failed", request.path)  # Quoted: a path may have line ends.
             fields = problem_fields(LedgerError("this is our fault; the log has the details"))
         metrics.record_problem(fields["code"])
         if fields["status"] == UNAUTHORIZED:

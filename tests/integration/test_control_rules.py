@@ -151,7 +151,9 @@ async def test_faults_are_told_by_field(control: ControlPlane, path: str, body: 
     assert 0 == (await control.call("GET", path)).document["revision"]
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"limits_usd": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{", b'{"limits_usd": 1}', b"\xff", b'{"limit_usd": 1, "limit_usd": 2}', b"[" * 99_999]
+)
 async def test_a_body_that_is_no_rule_is_refused(control: ControlPlane, body: bytes) -> None:
     """As the caller's fault."""
     assert 400 == (await control.call("POST", TEMPLATES, body)).status

@@ -18,6 +18,7 @@ HOST = {"Host": "127.0.0.1:8788"}
         (LOCAL, "127.0.0.1"),
         (LOCAL, "[::1]:8788"),
         (LOCAL, "LOCALHOST:1"),
+        (Origins.of(host="127.0.0.2", public_url=None), "127.0.0.2:8788"),
         (PROXIED, "budgets.example.com"),
         (PROXIED, "127.0.0.1:8788"),
         (EVERYWHERE, "anything.example"),
