@@ -26,6 +26,7 @@ from controlplane.rule_lists import RuleLists
 from controlplane.settings import Settings
 from controlplane.sidecars import SidecarBoard
 from controlplane.usage import UsageReader
+from controlplane.web.pages import PageHandlers
 from ledger.errors import StoreUnavailable
 from ledger.event_log import EventLog
 from ledger.operations import Ledger
@@ -104,6 +105,7 @@ def _routes(app: web.Application, parts: Parts) -> Iterable[web.AbstractRouteDef
         *DescriptionHandlers().routes(),
         *(route for lists in (app[keys.TEMPLATES], app[keys.OVERRIDES]) for route in _rule_routes(parts, lists)),
         *read_routes(reads),
+        *PageHandlers(book=lambda: parts.registry.book, has_login=parts.access.tokens.guard).routes(),
     ]
 
 
