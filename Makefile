@@ -6,12 +6,13 @@ STAMP := .venv/.requirements-dev.lock.stamp
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 
-.PHONY: help setup demo run test lint check format bench lock replay-real clean
+.PHONY: help setup browser screenshots demo run test lint check format bench lock replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
 	@echo "make run          a sidecar on 127.0.0.1:8787 and the page on 127.0.0.1:8788, until Ctrl-C"
 	@echo "make test         all tests"
+	@echo "make screenshots  the pictures of docs/images, anew"
 	@echo "make lint         lint, format and types"
 	@echo "make check        lint, types and all tests"
 	@echo "make bench        the benchmarks"
@@ -36,7 +37,12 @@ demo: setup
 run: setup
 	@$(BIN)/spendgate up --seed config/budgets.example.yaml
 
-test: setup
+# The tests of the page drive the machine's Chromium; where there is none, playwright brings one.
+browser: setup
+	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || \
+		$(BIN)/playwright install chromium
+
+test: setup browser
 	$(BIN)/python -m pytest
 
 lint: setup
@@ -45,6 +51,9 @@ lint: setup
 	$(BIN)/mypy
 
 check: lint test
+
+screenshots: setup browser
+	$(BIN)/python -m tests.e2e.screenshots
 
 format: setup
 	$(BIN)/ruff check --fix .

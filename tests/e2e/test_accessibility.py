@@ -1,0 +1,89 @@
+"""axe finds nothing to complain about, on any page, in any state, in light and in dark."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from tests.e2e.stage import Stage
+
+STATES: Final[dict[str, tuple[str, list[str]]]] = {
+    "enforcement": ("/", []),
+    "event": ("/", ["#log .expand"]),
+    "paused": ("/", ["#log [data-role=pause]"]),
+    "new template": ("/", ["#templates [data-role=new]", "#rule-dialog summary"]),
+    "faults": ("/", ["#templates [data-role=new]", "#rule-save"]),
+    "edit override": ("/", ["#overrides [aria-label^=Edit]"]),
+    "delete": ("/", ["#overrides [aria-label^=Delete]"]),
+    "stop": ("/", ["#mode-switch [value=stop]"]),
+    "import": ("/", ["#overrides [data-role=import]"]),
+    "user": ("/users/user-1", ["#days-table >> xpath=../summary"]),
+    "adjust": ("/users/user-1", ["#adjust"]),
+    "unknown user": ("/users/nobody", []),
+    "dry run": ("/dry-run", []),
+    "audit": ("/audit", []),
+    "sidecars": ("/sidecars", []),
+    "settings": ("/settings", []),
+}
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def filled(stage: Stage) -> AsyncIterator[Stage]:
+    """A workspace that has one of everything: each action and state, events, a hold, a tier without template."""
+    await stage.create("templates", "free", limit_usd=1, action="block")
+    await stage.create("templates", "pro", limit_usd=1, action="dry_run")
+    await stage.create("templates", "old", limit_usd=20, status="disabled")
+    await stage.create("overrides", "user-1", limit_usd=10, expires_at="2099-01-01T00:00:00Z", note="for the launch")
+    await stage.create("overrides", "user-2", limit_usd=1)
+    await stage.create("overrides", "user-3", limit_usd=None)
+    for user_id, tier in (("user-1", "free"), ("user-2", "free"), ("user-3", "pro"), ("user-4", "free")):
+        await stage.check(user_id, 0.9, tier)
+        await stage.check(user_id, 0.9, tier)
+    await stage.check("user-5", 2, "pro")
+    await stage.check("user-6", 2, "enterprise")
+    await stage.decide("reserve", "user-1", request_id="open-1", estimate_usd=1)
+    yield stage
+
+
+async def violations(page: Page) -> list[str]:
+    """Return what axe finds, each with the element it means."""
+    result: Any = (await Axe().run(page)).response
+    return [f"{found['id']}: {node['html'][:160]}" for found in result["violations"] for node in found["nodes"]]
+
+
+@pytest.mark.parametrize("width", [1360, 380])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_axe_finds_no_violation(page: Page, filled: Stage, theme: str, width: int) -> None:
+    """Every page, modal, opened row and state."""
+    await page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
+    await page.set_viewport_size({"width": width, "height": 900})
+    found = {}
+    for name, (path, clicks) in STATES.items():
+        await page.goto(path)
+        await expect(page.locator("#sidecars-chip")).to_be_visible()
+        await page.wait_for_load_state("load")
+        for click in clicks:
+            await page.locator(click).first.click()
+        found[name] = await violations(page)
+
+    assert {} == {name: lines for name, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_axe_finds_no_violation_where_there_is_nothing_yet(page: Page, stage: Stage, theme: str) -> None:
+    """Empty panels, empty pages, and the upgrade prompt."""
+    await page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+    found = {}
+    for path in ("/", "/dry-run", "/audit"):
+        await page.goto(path)
+        await expect(page.locator(".empty").first).to_be_visible()
+        found[path] = await violations(page)
+    await stage.put_settings(plan="free")
+    await page.goto("/")
+    await expect(page.locator("#upgrade")).to_be_visible()
+    found["upgrade"] = await violations(page)
+
+    assert {} == {name: lines for name, lines in found.items() if lines}
