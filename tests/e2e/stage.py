@@ -18,6 +18,8 @@ from sidecar.settings import Settings as SidecarSettings
 
 DEADLINE_S: Final = 15.0
 POLL_S: Final = 0.02
+PATIENT: Final = {"deadline_ms": 10_000, "command_timeout_ms": 5000, "connect_timeout_ms": 5000}
+"""Everything shares one loop with the browser's driver here: a pause of it must not count as an outage of the store."""
 
 
 @dataclass(slots=True)
@@ -48,7 +50,8 @@ class Stage:
     @contextlib.asynccontextmanager
     async def sidecar(self) -> AsyncIterator[None]:
         """Run a sidecar that follows the store."""
-        settings = SidecarSettings.read(self._environment(port="auto", admin_port="auto", data_dir=self.directory), {})
+        listen = {"port": "auto", "admin_port": "auto", "data_dir": self.directory}
+        settings = SidecarSettings.read(self._environment(**listen, **PATIENT), {})
         async with running_sidecar(settings, on_failure=_fail) as listeners:
             self.sidecar_url = listeners.decision_url
             yield
@@ -90,13 +93,14 @@ class Stage:
             return document
 
     async def converged(self) -> None:
-        """Wait until every sidecar that follows the store has the newest revision."""
+        """Wait until the sidecar decides by the newest rules."""
+        revision = (await self.get("settings"))["rules_revision"]
 
         async def is_converged() -> bool:
-            now = await self.get("sidecars")
-            return bool(now["total"]) and now["current"] == now["total"]
+            async with self.session.get(f"{self.sidecar_url}/v1/explain", params={"user_id": "anybody"}) as response:
+                return bool((await response.json())["rules_revision"] == revision)
 
-        await until(is_converged, "the sidecars have the newest rules")
+        await until(is_converged, f"the sidecar has revision {revision}")
 
     async def _post(self, url: str, body: dict[str, Any]) -> dict[str, Any]:
         async with self.session.post(url, json=body) as response:
