@@ -1,6 +1,7 @@
 """The other pages and panels: user, dry run, audit, settings, sidecars, import, filters, the plan gate, signing in."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Browser, Page, expect
@@ -240,3 +241,31 @@ async def test_who_may_only_read_signs_in_and_finds_nothing_to_press(
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         await page.goto("/")
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "//elsewhere.test/",
+        "https://elsewhere.test/",
+        "/.//elsewhere.test/",
+        "{url}//elsewhere.test/",
+        "\\\\elsewhere.test/",
+        "javascript:alert(1)",
+        "http://[",
+    ],
+)
+async def test_signing_in_never_leads_to_another_site(
+    browser: Browser, valkey_url: str, tmp_path: Path, wanted: str
+) -> None:
+    """Whatever a link from elsewhere asks for: the reader stays here."""
+    async with (
+        running_stage(valkey_url, tmp_path, write_token=WRITE_TOKEN) as stage,
+        await browser.new_context(base_url=stage.url) as context,
+    ):
+        page = await context.new_page()
+        await page.goto(f"/login?next={quote(wanted.format(url=stage.url))}")
+        await page.get_by_label("Token").fill(WRITE_TOKEN)
+        await page.get_by_role("button", name="Sign in").click()
+        await page.wait_for_url(lambda address: "/login" not in address)
+        assert page.url.startswith(f"{stage.url}/"), page.url

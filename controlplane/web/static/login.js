@@ -3,10 +3,12 @@
 import { call } from "./api.js";
 import { byId, show } from "./dom.js";
 
-// Only a path of this server: never where a link from elsewhere would lead.
+// Only an address of this server: never where a link from elsewhere would lead. The whole address is taken, for a path
+// that begins with two slashes (as of "/.//elsewhere") would be one of another server.
 function target() {
-  const next = new URL(new URLSearchParams(location.search).get("next") ?? "/", location.origin);
-  return next.origin === location.origin && next.pathname !== "/login" ? next.pathname + next.search : "/";
+  const wanted = new URLSearchParams(location.search).get("next") ?? "/";
+  const next = URL.canParse(wanted, location.origin) ? new URL(wanted, location.origin) : new URL("/", location.origin);
+  return next.origin === location.origin && next.pathname !== "/login" ? next.href : "/";
 }
 
 byId("login-form").addEventListener("submit", async (event) => {
