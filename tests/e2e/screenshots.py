@@ -7,6 +7,7 @@ import asyncio
 import random
 import sys
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -56,12 +57,13 @@ FILLED: Final[tuple[Shot, ...]] = (
 
 async def fill(stage: Stage) -> None:
     """Make rules of every kind and calls that meet them."""
+    in_a_week = (datetime.now(UTC) + timedelta(days=7)).strftime("%Y-%m-%dT00:00:00Z")
     await stage.create("templates", "free", limit_usd=5, action="block")
     await stage.create("templates", "pro", limit_usd=50)
     await stage.create("templates", "team", limit_usd=60, action="dry_run", alert_thresholds_pct=[50, 80, 95])
     await stage.create("templates", "legacy", limit_usd=20, status="disabled", note="until the old app is off")
     await stage.create("overrides", "user-42", limit_usd=25, action="block", alert_thresholds_pct=[50, 80, 95])
-    await stage.create("overrides", "user-7", limit_usd=200, expires_at="2099-01-01T00:00:00Z", note="launch week")
+    await stage.create("overrides", "user-7", limit_usd=200, expires_at=in_a_week, note="launch week")
     await stage.create("overrides", "acme-batch", limit_usd=None, note="billed apart")
     await stage.create("overrides", "runaway-script", limit_usd=0, action="block")
     await stage.create("overrides", "user-11", limit_usd=12, window="week", action="dry_run", timezone="Europe/Berlin")

@@ -147,14 +147,15 @@ async def test_a_rule_is_disabled_and_deleted_only_after_a_confirmation(page: Pa
     await expect(page.locator("#audit")).to_contain_text("Deleted override for user-1")
 
 
-async def test_an_edit_keeps_what_a_rule_takes_from_the_workspace(page: Page, stage: Stage) -> None:
-    """Saving a rule that follows the workspace's zone does not pin that zone to it."""
-    row = await stage.create("templates", "free", limit_usd=5, action="block")
+async def test_an_edit_keeps_what_a_rule_takes_from_elsewhere(page: Page, stage: Stage) -> None:
+    """What follows from the action follows from the new one: a rule that blocks denies when the store is away."""
+    row = await stage.create("templates", "free", limit_usd=5, action="warn")
     await page.goto("/")
     await page.get_by_role("button", name="Edit template for free (month)").click()
-    await page.get_by_label("Spend limit").fill("6")
+    await page.get_by_role("radio", name="Block", exact=True).check()
     await page.get_by_role("button", name="Save changes").click()
-    await expect(page.locator("#templates tbody")).to_contain_text("$6.00")
+    await expect(page.locator("#templates tbody")).to_contain_text("Block")
 
-    after = (await stage.get(f"templates/{row['id']}"))["inherited"]
-    assert row["inherited"] == after
+    after = await stage.get(f"templates/{row['id']}")
+    assert ("allow", "deny") == (row["on_store_failure"], after["on_store_failure"])
+    assert row["inherited"] == after["inherited"]

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
-from tests.e2e.stage import Stage, until
+from tests.e2e.stage import DEADLINE_S, Stage, until
 
 MAX_ROWS = 200
 
@@ -59,12 +59,37 @@ async def test_a_lost_connection_loses_and_repeats_nothing(page: Page, stage: St
     assert ["after", *(f"user-{number}" for number in reversed(range(10))), "before"] == await shown_users(page)
 
 
+async def test_a_refused_connection_is_opened_anew_behind_the_last_event(page: Page, stage: Stage) -> None:
+    """Where the browser itself gives up, because it was answered 503, the page goes on asking, and repeats nothing."""
+    await open_log(page, stage)
+    await stage.check("before", 1)
+    await expect(page.locator("#log tbody tr[data-id]")).to_have_count(1)
+    refused = asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        await route.fulfill(status=503)
+        refused.set()
+
+    await page.route("**/api/v1/events/stream*", refuse)
+    await stage.stop_page()
+    await stage.start_page()
+    await asyncio.wait_for(refused.wait(), DEADLINE_S)
+    await stage.check("meanwhile", 1)
+    await page.unroute("**/api/v1/events/stream*")
+
+    await expect(page.locator("#log tbody tr[data-id]")).to_have_count(2)
+    await stage.check("after", 1)
+    await expect(page.locator("#log tbody tr[data-id]")).to_have_count(3)
+    assert ["after", "meanwhile", "before"] == await shown_users(page)
+
+
 async def test_the_log_in_the_browser_is_bounded_and_older_events_are_a_page_away(page: Page, stage: Stage) -> None:
     """However many events come, the newest 200 stay in the page; the others are found behind them, without a gap."""
     await open_log(page, stage)
-    for start in range(0, MAX_ROWS + 60, 20):
-        await asyncio.gather(*(stage.check(f"user-{number:03}", 1) for number in range(start, start + 20)))
     rows = page.locator("#log tbody tr[data-id]")
+    await asyncio.gather(*(stage.check(f"user-{number:03}", 1) for number in range(150)))
+    await expect(rows).to_have_count(150)
+    await asyncio.gather(*(stage.check(f"user-{number:03}", 1) for number in range(150, MAX_ROWS + 60)))
     await expect(rows).to_have_count(MAX_ROWS)
 
     async def is_newest_first() -> bool:

@@ -65,6 +65,7 @@ async def test_the_dry_run_report_counts_before_anyone_blocks(page: Page, stage:
     await expect(page.locator("#dry-run-table")).to_contain_text("No rule is on dry run")
     await stage.converged()
     assert "block" == await stage.check("user-1", 0.75, "free")
+    assert "deny" == (await stage.get("templates"))["items"][0]["on_store_failure"], "it follows from the action"
 
 
 async def test_stop_refuses_every_call_after_a_confirmation(page: Page, stage: Stage) -> None:
@@ -113,6 +114,7 @@ async def test_an_import_shows_what_it_would_do_before_it_does(page: Page, stage
 
     await dialog.get_by_label("CSV file").set_input_files(good)
     await expect(dialog).to_contain_text("2 new, 1 changed, 0 as they are.")
+    await expect(dialog.locator("tbody tr").filter(has_text="user-1")).to_contain_text("Changed")
     await dialog.get_by_role("button", name="Import 3 overrides").click()
     await expect(page.locator("#overrides tbody tr")).to_have_count(3)
     await expect(page.locator("#overrides tbody")).to_contain_text('a,b "c"')
@@ -120,7 +122,7 @@ async def test_an_import_shows_what_it_would_do_before_it_does(page: Page, stage
 
 
 async def test_overrides_are_searched_sorted_and_paged_in_the_address(page: Page, stage: Stage) -> None:
-    """Search, order and place survive a reload; Back returns to the page before."""
+    """Search, order and place survive a reload; a page whose last row is deleted gives way to the first one."""
     for number in range(12):
         await stage.create("overrides", f"user-{number:02}", limit_usd=100 - number)
     await page.goto("/")
@@ -133,11 +135,19 @@ async def test_overrides_are_searched_sorted_and_paged_in_the_address(page: Page
     await expect(rows).to_have_count(2)
     await page.go_back()
     await expect(rows).to_have_count(10)
+    await page.go_forward()
+    await expect(rows).to_have_count(2)
+    for number in (10, 11):
+        await page.get_by_role("button", name=f"Delete override for user-{number} (month)").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+    await expect(rows).to_have_count(10)
+    await expect(rows.first).to_contain_text("user-00")
 
     await page.locator("#overrides").get_by_role("button", name="Limit").click()
     await expect(rows.first).to_contain_text("user-00")
     await page.locator("#overrides").get_by_role("button", name="Limit").click()
-    await expect(rows.first).to_contain_text("user-11")
+    await expect(rows.first).to_contain_text("user-09")
     await expect(page.locator("#overrides th").nth(1)).to_have_attribute("aria-sort", "ascending")
     await page.get_by_label("Find a user ID").fill("user-07")
     await expect(rows).to_have_count(1)

@@ -36,13 +36,14 @@ function startTheme() {
 async function loadSidecars() {
   try {
     showSidecars(await get("sidecars"));
-    showStore({ reachable: true });
   } catch (problem) {
     showStore({ reachable: false, text: problem.message });
   }
 }
 
+// Whoever can list the sidecars has reached the store.
 export function showSidecars({ current, total, revision }) {
+  showStore({ reachable: true });
   const chip = byId("sidecars-chip");
   chip.hidden = false;
   chip.className = `chip dot ${total === 0 ? "" : current === total ? "green" : "amber"}`;

@@ -85,7 +85,7 @@ function rows(items) {
   const heads = ["", "User ID", "Limit", "Window", "Action"].map((label) => h("th", { scope: "col" }, label || h("span", { class: "visually-hidden" }, "Change")));
   const lines = items.slice(0, ROWS_SHOWN).map((row) => {
     const rule = row.after ?? row;
-    return h("tr", null, h("td", null, row.change ?? ""), h("td", { class: "id" }, name(rule.key ?? rule.user_id)), h("td", { class: "number" }, before(row, rule)), h("td", null, windowName(rule.window)), h("td", null, actionChip(rule.action)));
+    return h("tr", null, h("td", null, row.before ? "Changed" : "New"), h("td", { class: "id" }, name(rule.key ?? rule.user_id)), h("td", { class: "number" }, before(row, rule)), h("td", null, windowName(rule.window)), h("td", null, actionChip(rule.action)));
   });
   return h("div", { class: "table-wrap", tabindex: "0", role: "region", "aria-label": "First rows of the import" }, h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, lines)));
 }

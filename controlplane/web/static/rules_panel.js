@@ -38,7 +38,7 @@ export class RulesPanel {
     this.form.addEventListener("submit", (event) => { event.preventDefault(); this.filter(); });
     this.part("clear").addEventListener("click", () => { this.form.reset(); this.filter(); });
     this.part("new")?.addEventListener("click", () => this.create());
-    addEventListener("popstate", () => { this.state = address.read(this.collection, DEFAULTS); this.fillForm(); this.drawHead(); this.load(); });
+    addEventListener("popstate", () => { this.state = address.read(this.collection, DEFAULTS); this.trail = []; this.fillForm(); this.drawHead(); this.load(); });
     this.fillForm();
   }
 
@@ -91,8 +91,13 @@ export class RulesPanel {
   }
 
   draw(page) {
-    this.page = page;
+    // The last row of the last page may be gone: there is still a first page.
+    if (page.items.length === 0 && this.state.cursor !== "") return this.go({ cursor: "" });
     this.loadedAt = Date.now();
+    const drawn = JSON.stringify([page.items, page.total, page.next_cursor, this.state]);
+    // What looks the same is left alone: a selection, an open tooltip, a press under way.
+    if (drawn === this.drawn) return undefined;
+    Object.assign(this, { drawn, page });
     const isFiltered = FILTERS.some((field) => this.state[field] !== "");
     this.part("clear").hidden = !isFiltered;
     this.part("export").href = `/api/v1/${this.collection}.csv?${new URLSearchParams(FILTERS.filter((field) => this.state[field]).map((field) => [field, this.state[field]]))}`;
@@ -102,7 +107,7 @@ export class RulesPanel {
     this.part("filters").hidden = isEmpty && !isFiltered;
     refill(this.root.querySelector("tbody"), page.items.map((row) => this.row(row)));
     show(this.part("empty"), ...(isEmpty ? [isFiltered ? this.nothingFound() : this.empty(this)] : []));
-    this.drawFoot();
+    return this.drawFoot();
   }
 
   nothingFound() {
@@ -186,6 +191,7 @@ export class RulesPanel {
   }
 
   stale(problem) {
+    this.drawn = null;
     const age = this.loadedAt ? ` What is shown is ${Math.round((Date.now() - this.loadedAt) / 1000)} s old.` : "";
     refill(this.part("foot"), [h("span", { class: "state lost" }, `${problem.message}${age}`), h("span", { class: "spacer" }), this.turn("Try again", () => this.load())]);
     this.part("foot").hidden = false;

@@ -3,7 +3,7 @@
 import { serverNow } from "./api.js";
 import { byId, h } from "./dom.js";
 
-const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+const UNITS = [["y", 31_557_600], ["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 const TICK_MS = 5000;
 
 export const inUtc = () => document.body.dataset.times !== "local";
