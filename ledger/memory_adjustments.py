@@ -62,7 +62,7 @@ class Adjustments:
         ]
         rows = plan.tier_windows if plan.tier is not None else ()
         spends += [(row.window, row.tier, self._counters.of_tier(row.window, row.tier).spend_nanos) for row in rows]
-        short = [entry for entry in spends if entry[2] + amount < 0]
+        short = [entry for entry in spends if amount < 0 and entry[2] + amount < 0]
         if short:
             raise credit_exceeds_spend(*min(short, key=lambda entry: entry[2]))
 

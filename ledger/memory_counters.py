@@ -25,12 +25,21 @@ class Counter:
     calls: int = 0
     seeded: bool = False
     marks: dict[str, Mark] = field(default_factory=dict)
+    adjusted_nanos: int = 0
 
     def add(self, *, spend_nanos: int = 0, held_nanos: int = 0, calls: int = 0) -> None:
-        """Change the numbers; none goes below zero, which only lost data could cause."""
-        self.spend_nanos = max(0, self.spend_nanos + spend_nanos)
+        """Change the numbers; none goes below zero, which only lost data could cause, but for spend that was credited.
+
+        A hold that was charged, credited and then settled for less leaves a credit that is the user's.
+        """
+        self.spend_nanos = max(self.spend_nanos + spend_nanos, min(0, self.spend_nanos, self.adjusted_nanos))
         self.held_nanos = max(0, self.held_nanos + held_nanos)
         self.calls = max(0, self.calls + calls)
+
+    def correct(self, *, spend_nanos: int) -> None:
+        """Change the spend in an operator's name."""
+        self.add(spend_nanos=spend_nanos)
+        self.adjusted_nanos += spend_nanos
 
     def state(self) -> CounterState:
         """Return the numbers as they are now."""
@@ -83,9 +92,9 @@ class Counters:
         """Correct the spend of the `planned` counters, and of the plan's tier totals if it has a tier; no call."""
         for entry, counter in zip(plan.counters, counters, strict=True):
             self._of_users[entry.window, user_id] = counter
-            counter.add(spend_nanos=spend_nanos)
+            counter.correct(spend_nanos=spend_nanos)
         for tier_window in plan.tier_windows if plan.tier is not None else ():
-            self._of_tiers.setdefault(tier_window, Counter()).add(spend_nanos=spend_nanos)
+            self._of_tiers.setdefault(tier_window, Counter()).correct(spend_nanos=spend_nanos)
 
     def move(self, plan: Plan, user_id: str, *, spend_nanos: int = 0, held_nanos: int = 0, calls: int = 0) -> None:
         """Correct a call that was counted before, in the windows of that plan; negative amounts give back."""

@@ -81,7 +81,7 @@ end
 local function fault_of_amount(adjustment, list, totals)
   local amount, emptiest, tier = adjustment.amount, nil, ''
   for _, counter in ipairs(list) do
-    if counter.spend + amount < 0 and (not emptiest or counter.spend < emptiest.spend) then
+    if amount < 0 and counter.spend + amount < 0 and (not emptiest or counter.spend < emptiest.spend) then
       emptiest = counter
     end
     if amount > 0 and counter.spend + counter.held + amount > CAP_NANOS then
@@ -89,7 +89,7 @@ local function fault_of_amount(adjustment, list, totals)
     end
   end
   for index, total in ipairs(totals) do
-    if total.spend + amount < 0 and (not emptiest or total.spend < emptiest.spend) then
+    if amount < 0 and total.spend + amount < 0 and (not emptiest or total.spend < emptiest.spend) then
       emptiest, tier = total, string.match(split(adjustment.plan.tiers_text, '\30')[index], '^[^\31]*\31(.*)$')
     end
   end
@@ -99,6 +99,7 @@ end
 local function correct(list, amount)
   for _, counter in ipairs(list) do
     add(counter, amount, 0, 0)
+    counter.adjusted = amount
   end
 end
 

@@ -76,6 +76,12 @@ local function plus(number, change)
   return sum < 0 and 0 or sum
 end
 
+-- Returns how far below zero a counter's spend may go: as far as it is, or as an operator has credited. A hold that was
+-- charged, credited and then settled for less leaves a credit that is the user's.
+local function lowest_spend(counter)
+  return math.min(0, counter.spend, number_of(redis.call('HGET', counter.key, 'adjusted')))
+end
+
 local function add(counter, spend, held, calls)
   if not counter.touched then
     counter.touched = true
@@ -87,7 +93,8 @@ local function add(counter, spend, held, calls)
     counter.delta, counter.beyond = 0, true
   end
   counter.delta = counter.delta + spend
-  counter.spend = plus(counter.spend, spend)
+  local sum = counter.spend + spend
+  counter.spend = sum < 0 and math.max(sum, lowest_spend(counter)) or sum
   counter.calls = plus(counter.calls, calls)
   if held ~= 0 then
     counter.held = plus(counter.held, held)
@@ -130,6 +137,9 @@ local function write_counter(counter)
   end
   if counter.marks or not counter.exists then
     write_rare_fields(counter)
+  end
+  if counter.adjusted then
+    redis.pcall('HINCRBY', counter.key, 'adjusted', digits(counter.adjusted))
   end
 end
 

@@ -94,6 +94,26 @@ async def test_with_a_tier_its_totals_change(caller: Caller) -> None:
     assert {nanos(3)} == await totals(caller, "free")
 
 
+async def test_a_settle_below_what_was_credited_leaves_a_credit(caller: Caller) -> None:
+    """Charged in full at its expiry, credited, then settled late for less: nothing of either is lost; it adds up."""
+    held = await caller.reserve(4, user_id="bob", tier="free", ttl_s=60)
+    await caller.pass_time(1)
+    await caller.expire("bob")
+    await caller.adjust(-3, user_id="bob", tier="free")
+    await caller.settle(held.request_id, 0.5, user_id="bob", tier="free")
+    assert [nanos(-2.5)] * 3 == await spends(caller, "bob")
+    assert {nanos(-2.5)} == await totals(caller, "free")
+
+    await caller.check(1, user_id="bob", tier="free")
+    assert [nanos(-1.5)] * 3 == await spends(caller, "bob")
+    with pytest.raises(CreditExceedsSpend):
+        await caller.adjust(-0.1, user_id="bob", tier="free")
+    await caller.adjust(0.5, user_id="bob", tier="free")
+    assert ([nanos(-1)] * 3, {nanos(-1)}) == (await spends(caller, "bob"), await totals(caller, "free"))
+    allowed = [(await caller.check(amount, user_id="bob", tier="free")).outcome for amount in (11, 0.5)]
+    assert [Outcome.WARN, Outcome.BLOCK] == allowed
+
+
 async def test_the_same_id_again_is_the_first_answer(caller: Caller) -> None:
     """Whatever has been spent since, and whatever the note says now."""
     await caller.check(5)
