@@ -1,9 +1,8 @@
-"""One connection for scripts, pipelined: a batch may be sent before the one ahead of it was answered.
+"""One connection for programs, pipelined: a batch may be sent before the one ahead of it was answered.
 
-redis-py connects, authenticates and reads; packing is hiredis' own, in C, because redis-py's asyncio client packs
-every argument in Python (docs/decisions/0006). Replies come in the order of
-the commands, and one reader takes them all. A caller that gives up closes the connection, because a store that did
-not answer in time is to be asked anew; so no reply can reach the wrong caller.
+redis-py connects and authenticates; from then on the bytes are hiredis', packed and parsed in C, on the bare transport
+(docs/decisions/0006). Replies come in the order of the commands. A caller that gives up closes the connection, because
+a store that did not answer in time is to be asked anew; so no reply can reach the wrong caller.
 """
 
 import asyncio
@@ -11,8 +10,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
+from redis._parsers import BaseParser
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -31,86 +30,111 @@ class ScriptConnection:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._make_connection: Any = client.connection_pool.make_connection
-        self._connection: Any = None
-        self._pending: deque[Reply] = deque()
-        self._reader: asyncio.Task[None] | None = None
-        self._sending = asyncio.Lock()
+        self._link: _Link | None = None
+        self._connecting = asyncio.Lock()
+        self._waiting = 0
 
     async def execute_command(self, *words: Any, **_options: Any) -> Any:
         """Send one command and return its reply; raises redis-py's errors."""
-        reply: Reply = asyncio.get_running_loop().create_future()
         packed = hiredis.pack_command(words)
-        async with self._sending:
-            connection = await self._send(packed, reply)
+        link = self._link
+        if link is None or link.is_lost or self._waiting:
+            # Also those who come while others wait for the connection, so that nobody overtakes them.
+            self._waiting += 1
+            try:
+                async with self._connecting:
+                    link = await self._connected()
+                    reply = link.send(packed)
+            finally:
+                self._waiting -= 1
+        else:
+            reply = link.send(packed)
         try:
-            async with asyncio.timeout(REPLY_LIMIT_S):
-                return await reply
-        except (asyncio.CancelledError, TimeoutError) as error:
-            await self._lose(connection, error)
+            return await reply
+        except asyncio.CancelledError as error:
+            link.lose(error)
             raise
 
-    async def _send(self, packed: bytes, reply: Reply) -> Any:
-        if self._connection is None:
+    async def _connected(self) -> "_Link":
+        if self._link is None or self._link.is_lost:
             connection = self._make_connection()
             await connection.connect()
-            connection.socket_timeout = None
-            self._connection = connection
-        connection = self._connection
+            self._link = _Link(connection)
+        return self._link
+
+    async def aclose(self) -> None:
+        """Close the connection; whoever waits for a reply gets an error."""
+        if self._link is not None:
+            self._link.lose(ConnectionAbortedError("closed"))
+            self._link = None
+
+
+class _Link(asyncio.Protocol):
+    """What has become of a connection of redis-py's: its transport, a parser, and the replies that are owed."""
+
+    def __init__(self, connection: Any) -> None:
+        # The streams are taken away from the connection, which would read, and complain of being left open.
+        self._writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001
+        self._transport = self._writer.transport
+        self._transport.set_protocol(self)
+        self._parser = hiredis.Reader(replyError=BaseParser.parse_error)
+        self._pending: deque[Reply] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._watch: asyncio.TimerHandle | None = None
+        self.is_lost = False
+
+    def send(self, packed: bytes) -> Reply:
+        """Send a command; the reply fails with redis-py's errors."""
+        reply: Reply = self._loop.create_future()
+        if not self._pending:
+            self._watch = self._loop.call_later(REPLY_LIMIT_S, self._give_up, reply)
         self._pending.append(reply)
-        try:
-            await connection.send_packed_command(packed, check_health=False)
-        except BaseException as error:
-            await self._lose(connection, error)
-            raise
-        if self._reader is None and self._connection is connection:
-            self._reader = asyncio.create_task(self._read(connection))
-        return connection
+        self._transport.write(packed)
+        return reply
 
-    async def _read(self, connection: Any) -> None:
-        """Read replies as long as any is owed."""
+    def data_received(self, data: bytes) -> None:
+        """Hand out replies, in the order of the commands."""
         try:
-            while self._pending and connection is self._connection:
-                answer = await _read_one(connection)
-                reply = self._pending.popleft()
-                if reply.done():
-                    continue
-                if isinstance(answer, ResponseError):
-                    reply.set_exception(answer)
-                else:
-                    reply.set_result(answer)
-        except (RedisError, OSError, TimeoutError) as error:
-            await self._lose(connection, error)
-        finally:
-            if self._reader is asyncio.current_task():
-                self._reader = None
+            self._parser.feed(data)
+            while (answer := self._parser.gets()) is not False:
+                self._hand_out(answer)
+        except (hiredis.HiredisError, IndexError) as error:  # no protocol, or an answer that nobody asked for
+            self.lose(error)
 
-    async def _lose(self, connection: Any, error: BaseException) -> None:
-        """Close a connection that can no longer be trusted; whatever was sent on it may have run."""
-        if connection is None or connection is not self._connection:
+    def _hand_out(self, answer: Any) -> None:
+        if isinstance(answer, hiredis.PushNotification):
             return
-        # All three belong together: the next connection has replies and a reader of its own.
-        self._connection = None
-        reader, self._reader = self._reader, None
+        reply = self._pending.popleft()
+        if reply.done():
+            return
+        if isinstance(answer, Exception):
+            reply.set_exception(answer)
+        else:
+            reply.set_result(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail what is owed: whatever was sent may have run."""
+        self.lose(exc or ConnectionResetError("the server closed it"))
+
+    def _give_up(self, reply: Reply) -> None:
+        """End a link whose reply is owed for too long; look again at the one that is owed now."""
+        if not self._pending:
+            return
+        if self._pending[0] is reply:
+            self.lose(TimeoutError("no reply"))
+        else:
+            self._watch = self._loop.call_later(REPLY_LIMIT_S, self._give_up, self._pending[0])
+
+    def lose(self, error: BaseException) -> None:
+        """Close a link that can no longer be trusted."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        if self._watch is not None:
+            self._watch.cancel()
         pending, self._pending = self._pending, deque()
-        if reader is not None and reader is not asyncio.current_task():
-            reader.cancel()
         for reply in pending:
             if not reply.done():
                 reply.set_exception(RedisConnectionError(f"the connection was lost before the reply came: {error}"))
                 reply.exception()  # Marked as seen: the caller may have gone.
-        await connection.disconnect(nowait=True)
-
-    async def aclose(self) -> None:
-        """Close the connection; nobody may wait for a reply any more."""
-        reader = self._reader
-        await self._lose(self._connection, ConnectionAbortedError("closed"))
-        if reader is not None:
-            await asyncio.wait([reader])
-
-
-async def _read_one(connection: Any) -> Any:
-    """Return a reply, an error of the server's as a value."""
-    try:
-        return await connection.read_response(disconnect_on_error=False)
-    except ResponseError as error:
-        return error
+        self._transport.abort()

@@ -19,8 +19,10 @@ Answer = TypeVar("Answer")
 
 
 IN_FLIGHT: Final = 2
-SPLIT_FROM: Final = 8
-"""A batch of this many is sent in two halves when nothing is under way, or both sides would take turns idling."""
+SMALL_BATCH: Final = 8
+SHARE: Final = 4
+"""A batch takes a quarter of what waits, and at least eight. The store answers what it has read together at once, so
+that one large batch and this process would take turns idling; small ones keep both at work (docs/decisions/0005)."""
 
 log = logging.getLogger("spendgate.lane")
 
@@ -112,9 +114,7 @@ class Lane(Generic[Operation, Answer]):
 
     def _next_size(self) -> int:
         waiting = len(self._queue)
-        if waiting >= SPLIT_FROM and len(self._running) < IN_FLIGHT:
-            waiting = (waiting + 1) // 2
-        return min(waiting, self._limits.max_batch)
+        return min(max(SMALL_BATCH, -(-waiting // SHARE)), waiting, self._limits.max_batch)
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)

@@ -11,7 +11,7 @@ from ledger.script_connection import ScriptConnection
 async def until_sent(connection: ScriptConnection) -> None:
     """Turn the loop until a command waits for its reply."""
     async with asyncio.timeout(5):
-        while not connection._pending:  # noqa: ASYNC110 - nothing tells when a command has left
+        while connection._link is None or not connection._link._pending:  # noqa: ASYNC110 - nothing tells when a command has left
             await asyncio.sleep(0)
 
 

@@ -1,47 +1,119 @@
-"""One connection and its reader, over connections that behave badly on purpose."""
+"""One connection over servers that behave badly on purpose."""
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 
+import pytest
+import redis.asyncio
+from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from ledger import script_connection
 from ledger.script_connection import ScriptConnection
 
-
-class Deaf:
-    """A connection that takes commands and never answers, not even when it is closed."""
-
-    async def connect(self) -> None:
-        """Connect at once."""
-
-    async def send_packed_command(self, _packed: bytes, *, check_health: bool) -> None:
-        """Take a command."""
-
-    async def read_response(self, *, disconnect_on_error: bool) -> Any:
-        """Wait for ever."""
-        await asyncio.Event().wait()
-
-    async def disconnect(self, *, nowait: bool) -> None:
-        """Tell nobody."""
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Answering(Deaf):
-    """A connection that answers."""
+@contextlib.asynccontextmanager
+async def served_by(*behaviours: Serve) -> AsyncIterator[ScriptConnection]:
+    """Yield a connection to a server that treats its first caller by the first of `behaviours`, and so on."""
+    left = list(behaviours)
+    writers: list[asyncio.StreamWriter] = []
 
-    async def read_response(self, *, disconnect_on_error: bool) -> Any:
-        """Answer at once."""
-        return b"answer"
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        await (left.pop(0) if len(left) > 1 else left[0])(reader, writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = redis.asyncio.Redis(port=port, protocol=2, driver_info=None)  # so that nothing is asked first
+    connection = ScriptConnection(client)
+    try:
+        yield connection
+    finally:
+        await connection.aclose()
+        for writer in writers:
+            writer.close()
+        server.close()
+        await client.aclose()
 
 
-async def test_the_next_connection_is_read_though_the_lost_ones_reader_lingers() -> None:
-    """A reader that does not notice the loss must not be taken for the new connection's."""
-    made = iter([Deaf(), Answering()])
-    pool = SimpleNamespace(make_connection=lambda: next(made))
-    connection = ScriptConnection(SimpleNamespace(connection_pool=pool))  # type: ignore[arg-type]
-    waiting = asyncio.create_task(connection.execute_command("PING"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.wait([waiting])
-    async with asyncio.timeout(5):
-        assert b"answer" == await connection.execute_command("PING")
-    await connection.aclose()
+def answering(text: bytes) -> Serve:
+    """Return a behaviour: each command is answered by `text`."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            writer.write(text)
+
+    return serve
+
+
+async def _deaf(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    while await reader.read(4096):
+        pass
+
+
+async def _hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(4096)
+    writer.close()
+
+
+async def test_after_a_command_that_was_given_up_the_next_has_a_connection_of_its_own() -> None:
+    """A reply that comes late must not be taken for the next command's."""
+    async with served_by(_deaf, answering(b"+second\r\n")) as connection, asyncio.timeout(5):
+        waiting = asyncio.create_task(connection.execute_command("PING"))
+        while connection._link is None or not connection._link._pending:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert b"second" == await connection.execute_command("PING")
+
+
+@pytest.mark.parametrize(
+    "behaviour", [_hangs_up, answering(b"!this is no protocol\r\n"), answering(b"+one\r\n+two nobody asked for\r\n")]
+)
+async def test_a_server_out_of_step_is_left(behaviour: Serve) -> None:
+    """Those who wait learn of the loss, and nothing that it said is believed afterwards."""
+    async with served_by(behaviour, answering(b"+fine\r\n")) as connection, asyncio.timeout(5):
+        await asyncio.gather(*[connection.execute_command("PING") for _ in range(2)], return_exceptions=True)
+        with contextlib.suppress(RedisConnectionError):
+            await connection.execute_command("PING")
+        assert b"fine" == await connection.execute_command("PING")
+
+
+async def test_a_reply_that_never_comes_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even of a caller who waits without a bound of its own."""
+    monkeypatch.setattr(script_connection, "REPLY_LIMIT_S", 0.05)
+    async with served_by(_deaf) as connection, asyncio.timeout(5):
+        with pytest.raises(RedisConnectionError, match="no reply"):
+            await connection.execute_command("PING")
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (b"-NOSCRIPT No matching script.\r\n", NoScriptError),
+        (b"-LOADING Redis is loading the dataset in memory\r\n", BusyLoadingError),
+        (b"-ERR Function not found\r\n", ResponseError),
+    ],
+)
+async def test_errors_are_those_of_the_client_library(text: bytes, error: type[Exception]) -> None:
+    """The ledger tells them apart."""
+    async with served_by(answering(text)) as connection, asyncio.timeout(5):
+        with pytest.raises(error):
+            await connection.execute_command("PING")
+
+
+async def test_a_reply_in_pieces_is_put_together() -> None:
+    """However the network cuts it."""
+
+    async def in_pieces(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(4096):
+            for byte in b"*2\r\n$2\r\nok\r\n:7\r\n":
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0)
+
+    async with served_by(in_pieces) as connection, asyncio.timeout(5):
+        assert [[b"ok", 7]] * 3 == [await connection.execute_command("PING") for _ in range(3)]
