@@ -1,8 +1,8 @@
 """The servers that the sidecar is measured beside, each a whole process on one port.
 
 ``python -m bench.baselines noop PORT``: an aiohttp handler that reads the JSON and answers a decision made beforehand.
-``python -m bench.baselines pool PORT REDIS_URL``: one EVALSHA a request through redis-py's default pool, with the
-sidecar's own script, plan and wire format.
+``python -m bench.baselines pool PORT REDIS_URL``: one call of a program a request through redis-py's default
+pool, with the sidecar's own program, plan and wire format.
 """
 
 import asyncio

@@ -1,14 +1,15 @@
 """axe finds nothing to complain about, on any page, in any state, in light and in dark."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.stage import Stage
+from tests.e2e.stage import Stage, running_stage
 
 STATES: Final[dict[str, tuple[str, list[str]]]] = {
     "enforcement": ("/", []),
@@ -87,3 +88,21 @@ async def test_axe_finds_no_violation_where_there_is_nothing_yet(page: Page, sta
     found["upgrade"] = await violations(page)
 
     assert {} == {name: lines for name, lines in found.items() if lines}
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+async def test_axe_finds_no_violation_at_the_sign_in(
+    browser: Browser, valkey_url: str, tmp_path: Path, theme: str
+) -> None:
+    """Before and after a wrong token."""
+    async with (
+        running_stage(valkey_url, tmp_path, write_token="the-token-of-this-test") as stage,
+        await browser.new_context(base_url=stage.url, color_scheme="dark" if theme == "dark" else "light") as context,
+    ):
+        page = await context.new_page()
+        await page.goto("/login")
+        before = await violations(page)
+        await page.get_by_label("Token").fill("not the token at all")
+        await page.get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("alert")).to_be_visible()
+        assert ([], []) == (before, await violations(page))
