@@ -86,9 +86,9 @@ class _Link(asyncio.Protocol):
     def send(self, packed: bytes) -> Reply:
         """Send a command; the reply fails with redis-py's errors."""
         reply: Reply = self._loop.create_future()
-        if not self._pending:
-            self._watch = self._loop.call_later(REPLY_LIMIT_S, self._give_up, reply)
         self._pending.append(reply)
+        if self._watch is None:
+            self._watch = self._loop.call_later(REPLY_LIMIT_S, self._give_up, self._pending[0])
         self._transport.write(packed)
         return reply
 
@@ -117,7 +117,8 @@ class _Link(asyncio.Protocol):
         self.lose(exc or ConnectionResetError("the server closed it"))
 
     def _give_up(self, reply: Reply) -> None:
-        """End a link whose reply is owed for too long; look again at the one that is owed now."""
+        """End a link whose reply is owed for too long; look again at the one that is owed now. One timer at a time."""
+        self._watch = None
         if not self._pending:
             return
         if self._pending[0] is reply:

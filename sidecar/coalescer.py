@@ -118,8 +118,8 @@ class Lane(Generic[Operation, Answer]):
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
-        if self._queue and not self._running:
-            self._run_in_background(self._work())  # This one has failed, and what waits must not wait for the next.
+        if self._queue:  # It failed, or something arrived since it last looked: there is room for one now.
+            self._run_in_background(self._work())
         if not task.cancelled() and task.exception() is not None:
             log.error("a batch failed", exc_info=task.exception())
 

@@ -120,3 +120,29 @@ async def test_draining_answers_everything() -> None:
     await asyncio.sleep(0)
     await lane.drain()
     assert all(future.done() for future in futures)
+
+
+async def test_what_arrives_as_a_batch_ends_does_not_wait_for_the_other_one() -> None:
+    """A place that is free is used at once; catches a lane that looks only when nothing is under way."""
+    gates = [asyncio.Event(), asyncio.Event(), asyncio.Event()]
+    gates[2].set()
+    begun: list[list[int]] = []
+
+    async def run(operations: Sequence[int]) -> list[str]:
+        begun.append(list(operations))
+        await gates[operations[0]].wait()
+        return [f"answer {operation}" for operation in operations]
+
+    lane = Lane(run, LaneLimits(max_batch=1, max_queue=8, command_timeout_s=5.0, deadline_s=5.0), lambda _n, _s: None)
+    slow, quick = lane.submit(0), lane.submit(1)
+    while len(begun) < 2:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+    third: list[asyncio.Future[str]] = []
+    quick.add_done_callback(lambda _quick: third.append(lane.submit(2)))
+    gates[1].set()
+    await quick
+    async with asyncio.timeout(1):
+        assert "answer 2" == await third[0]
+    assert not slow.done()
+    gates[0].set()
+    await slow

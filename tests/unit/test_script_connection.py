@@ -117,3 +117,30 @@ async def test_a_reply_in_pieces_is_put_together() -> None:
 
     async with served_by(in_pieces) as connection, asyncio.timeout(5):
         assert [[b"ok", 7]] * 3 == [await connection.execute_command("PING") for _ in range(3)]
+
+
+async def test_one_timer_watches_a_connection_however_many_commands_it_has_carried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Catches a timer for every command, which would pile up for as long as the limit is, and go on for ever."""
+    monkeypatch.setattr(script_connection, "REPLY_LIMIT_S", 0.05)
+    watches: list[asyncio.TimerHandle] = []
+    loop = asyncio.get_running_loop()
+    call_later = loop.call_later
+
+    def noting(delay: float, callback: Callable[..., object], *arguments: object) -> asyncio.TimerHandle:
+        handle = call_later(delay, callback, *arguments)
+        if getattr(callback, "__name__", "") == "_give_up":
+            watches.append(handle)
+        return handle
+
+    monkeypatch.setattr(loop, "call_later", noting)
+    async with served_by(answering(b"+fine\r\n")) as connection, asyncio.timeout(5):
+        end = loop.time() + 0.3
+        commands = 0
+        while loop.time() < end:
+            await connection.execute_command("PING")
+            commands += 1
+            waiting = [watch for watch in watches if not watch.cancelled() and watch.when() > loop.time()]
+            assert 1 >= len(waiting)
+    assert commands > len(watches)
