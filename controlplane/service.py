@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
@@ -21,9 +20,9 @@ from controlplane.registry import Registry
 from controlplane.seeding import plant, read_seed
 from controlplane.settings import Settings
 from controlplane.sidecars import SidecarBoard
-from ledger.background import Background
+from ledger.background import Background, serve_until_stopped
 from ledger.connection import StoreClient, StoreTimeouts, claim_partitions, connect
-from ledger.errors import LedgerError, StoreUnavailable
+from ledger.errors import StoreUnavailable
 from ledger.event_log import EventLog
 from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
@@ -51,22 +50,16 @@ def run(settings: Settings, *, on_serving: Callable[[Listeners], None]) -> None:
 
 async def serve(settings: Settings, *, on_serving: Callable[[Listeners], None]) -> None:
     """Do as `run`, on a running event loop. Raises `LedgerError` when a background task failed."""
-    stop, failed = asyncio.Event(), asyncio.Event()
 
-    def fail() -> None:
-        failed.set()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running_control_plane(settings, on_failure=fail) as listeners:
+    def tell(listeners: Listeners) -> None:
         log.info("serving the page on %s, metrics on %s", listeners.page_url, listeners.admin_url)
         on_serving(listeners)
-        await stop.wait()
-        log.info("stopping: requests in flight finish")
-    if failed.is_set():
-        raise LedgerError("a background task failed; the log says why")
+
+    await serve_until_stopped(
+        lambda fail: running_control_plane(settings, on_failure=fail),
+        on_serving=tell,
+        on_stopping=lambda: log.info("stopping: requests in flight finish"),
+    )
 
 
 @contextlib.asynccontextmanager

@@ -1,9 +1,15 @@
-"""Tasks that run beside a process' listeners: one that fails ends the process, and a stop waits until all ended."""
+"""A process that serves until it is told to stop, and the tasks beside its listeners: one that fails ends it all."""
 
 import asyncio
 import logging
+import signal
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final, TypeVar
+
+from ledger.errors import LedgerError
+
+Listeners = TypeVar("Listeners")
 
 CANCELLATIONS: Final = 10
 CANCELLED_WITHIN_S: Final = 0.1
@@ -44,3 +50,30 @@ class Background:
             await asyncio.wait(self._tasks, timeout=CANCELLED_WITHIN_S)
         if self._tasks:
             log.error("%d background tasks do not end; going on without them", len(self._tasks))
+
+
+async def serve_until_stopped(
+    serving: Callable[[Callable[[], None]], AbstractAsyncContextManager[Listeners]],
+    *,
+    on_serving: Callable[[Listeners], None],
+    on_stopping: Callable[[], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, or until `serving` calls what it is given: that a background task failed.
+
+    Raises `LedgerError` after such a failure, once everything has ended.
+    """
+    stop, failed = asyncio.Event(), asyncio.Event()
+
+    def fail() -> None:
+        failed.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with serving(fail) as listeners:
+        on_serving(listeners)
+        await stop.wait()
+        on_stopping()
+    if failed.is_set():
+        raise LedgerError("a background task failed; the log says why")

@@ -1,10 +1,8 @@
 """Runs a sidecar: wires the parts together, serves until a signal comes, and ends without dropping a decision."""
 
-import asyncio
 import contextlib
 import gc
 import logging
-import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +10,8 @@ from typing import Final
 
 import uvloop
 
-from ledger.background import Background
+from ledger.background import Background, serve_until_stopped
 from ledger.connection import StoreTimeouts, connect
-from ledger.errors import LedgerError
 from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
 from ledger.operations import Admission, Admitted
@@ -57,22 +54,16 @@ def run(settings: Settings) -> None:
 
 async def serve(settings: Settings) -> None:
     """Do as `run`, on a running event loop. Raises `LedgerError` when a background task failed."""
-    stop, failed = asyncio.Event(), asyncio.Event()
 
-    def fail() -> None:
-        failed.set()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running_sidecar(settings, on_failure=fail) as listeners:
+    def tell(listeners: Listeners) -> None:
         _calm_collector()
         log.info("serving decisions on %s, metrics on %s", listeners.decision_url, listeners.admin_url)
-        await stop.wait()
-        log.info("stopping: in-flight decisions finish")
-    if failed.is_set():
-        raise LedgerError("a background task failed; the log says why")
+
+    await serve_until_stopped(
+        lambda fail: running_sidecar(settings, on_failure=fail),
+        on_serving=tell,
+        on_stopping=lambda: log.info("stopping: in-flight decisions finish"),
+    )
 
 
 def _calm_collector() -> None:

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 
 from controlplane.api.openapi import openapi_document
 from tests.property.test_ledger_comparison import seed
-from tests.support.control_thread import control_plane_in_a_thread
+from tests.support.service_thread import control_plane_in_a_thread
 
 GENERATED: Final = 25
 STREAMS: Final = "eventStream"

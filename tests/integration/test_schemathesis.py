@@ -32,7 +32,7 @@ from ledger.money import MAX_DECIMALS
 from sidecar.listeners import Listeners
 from tests.property.test_ledger_comparison import seed
 from tests.support.mutated_bodies import mutated_bodies
-from tests.support.sidecar_thread import sidecar_in_a_thread
+from tests.support.service_thread import sidecar_in_a_thread
 from tests.support.stored_counters import StoredCounters
 
 GENERATED: Final = 85
