@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from ledger.rules import Action, RuleKind
+from ledger.rules import ALLOW, Action, Policy, RuleKind
 from ledger.windows import Window
 
 RETENTION_MS: Final = 48 * 3600 * 1000
@@ -113,7 +113,8 @@ class Decision:
     """The answer to a check or a reserve, or the admission side of a degraded answer.
 
     `budgets[decider]` is the rule that decided, else the fullest; `decider` is None without budgets. `at_ms` is the
-    store's time of the first answer; a replay carries the first answer's numbers.
+    store's time of the first answer; a replay carries the first answer's numbers. `on_store_failure` is what the rules
+    in force now say of this user's calls without the store.
     """
 
     operation: Operation
@@ -131,6 +132,7 @@ class Decision:
     degraded: bool = False
     retry_after_ms: int | None = None
     hold_state: HoldState | None = None
+    on_store_failure: Policy = ALLOW
 
     @property
     def allowed(self) -> bool:

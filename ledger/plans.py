@@ -12,6 +12,7 @@ from ledger.decisions import BudgetTerms, Reason
 from ledger.rules import (
     ALLOW,
     ANY_TIER,
+    DENY,
     Action,
     Match,
     Mode,
@@ -68,9 +69,21 @@ class TierWindow:
     window: Window
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedAllowance:
+    """What a rule lets through while the store is away: at most `limit_nanos` a user, window and sidecar."""
+
+    rule_id: str
+    window: Window
+    limit_nanos: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """See the module. Good for store times `valid_from_ms <= t < valid_until_ms`, Unix milliseconds."""
+    """See the module. Good for store times `valid_from_ms <= t < valid_until_ms`, Unix milliseconds.
+
+    `allowances` are those of all matching rules where `on_store_failure` is an amount, which is the smallest of them.
+    """
 
     revision: int
     tier: str | None
@@ -84,6 +97,7 @@ class Plan:
     on_expiry: OnExpiry
     on_unpriced: Policy
     on_store_failure: Policy
+    allowances: tuple[PlannedAllowance, ...]
     context: str = field(repr=False)
 
 
@@ -98,6 +112,7 @@ def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) 
     counters = _counters(calendars, at_ms)
     budgets = tuple(_budget(rule, counters, workspace.mode, at_ms) for rule in acting)
     tier_windows = _tier_windows(rule_set, tier, match, at_ms)
+    on_store_failure = _on_store_failure(acting, workspace)
     windows = [counter.window for counter in counters] + [entry.window for entry in tier_windows]
     ends = _rule_ends(match)
     return Plan(
@@ -112,9 +127,8 @@ def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) 
         stopped=workspace.mode is Mode.STOP,
         on_expiry=workspace.on_expiry,
         on_unpriced=_effective(strictest([rule.on_unpriced for rule in acting], smallest_amount=False), workspace),
-        on_store_failure=_effective(
-            strictest([rule.on_store_failure for rule in acting], smallest_amount=True), workspace
-        ),
+        on_store_failure=on_store_failure,
+        allowances=_allowances(acting, at_ms) if on_store_failure.kind is PolicyKind.AMOUNT else (),
         context=encode_context(rule_set.revision, tier, [budget.terms for budget in budgets]),
     )
 
@@ -229,6 +243,25 @@ def _rule_ends(match: Match) -> list[int]:
 def _effective(policy: Policy, workspace: Workspace) -> Policy:
     """Return a policy as the workspace's mode has it: in `observe` nothing is refused."""
     return ALLOW if workspace.mode is Mode.OBSERVE and policy.kind is PolicyKind.DENY else policy
+
+
+def _on_store_failure(rules: tuple[Rule, ...], workspace: Workspace) -> Policy:
+    """Return the strictest policy as the mode has it: `stop` needs no counter to refuse, `observe` refuses nothing."""
+    if workspace.mode is Mode.STOP:
+        return DENY
+    if workspace.mode is Mode.OBSERVE:
+        return ALLOW
+    return strictest([rule.on_store_failure for rule in rules], smallest_amount=True)
+
+
+def _allowances(rules: tuple[Rule, ...], at_ms: int) -> tuple[PlannedAllowance, ...]:
+    return tuple(
+        PlannedAllowance(
+            rule.id, window_at(rule.window, rule.calendar, at_ms / 1000), rule.on_store_failure.amount_nanos
+        )
+        for rule in rules
+        if rule.on_store_failure.kind is PolicyKind.AMOUNT
+    )
 
 
 def _calm_reason(acting: tuple[Rule, ...], *, gated: bool) -> Reason:

@@ -16,7 +16,7 @@ from ledger.plans import Plan
 from ledger.prices import Usage
 from ledger.rules import Action, PolicyKind
 from sidecar.coalescer import Lane
-from sidecar.failure_policy import degraded_decision
+from sidecar.failure_policy import FailurePolicy
 from sidecar.metrics import Metrics
 from sidecar.plan_cache import PlanCache
 from sidecar.requests import AdmitRequest, Request, ResolveRequest
@@ -47,7 +47,15 @@ class Enforcer:
     """Answers the sidecar's operations. `deadline_s` bounds a decision from its arrival, whatever the store does."""
 
     def __init__(
-        self, *, ledger: Ledger, lanes: Lanes, rules: RuleCache, clock: StoreClock, metrics: Metrics, deadline_s: float
+        self,
+        *,
+        ledger: Ledger,
+        lanes: Lanes,
+        rules: RuleCache,
+        clock: StoreClock,
+        policy: FailurePolicy,
+        metrics: Metrics,
+        deadline_s: float,
     ) -> None:
         self._ledger = ledger
         self._lanes = lanes
@@ -55,6 +63,7 @@ class Enforcer:
         self._plans = PlanCache()
         rules.on_change(self._plans.forget)
         self._clock = clock
+        self._policy = policy
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
@@ -75,7 +84,7 @@ class Enforcer:
             decision = await self._decide(request, admission, deadline_s)
         except StoreError as error:
             self._metrics.record_store_error(error.code)
-            decision = degraded_decision(admission, error, self._clock.now_ms())
+            decision = self._policy.decide(admission, error)
         self._metrics.record_decision(decision, time.perf_counter() - started)
         return decision
 
@@ -138,10 +147,12 @@ class Enforcer:
             self._clock.observe(answer.store_ms)
             again = self._admission(request, answer.store_ms, deadline_s)
             answer = await self._ask(lane, again, deadline_s)
+            admission = again
         if isinstance(answer, StalePlan | TooLate):
             raise StoreUnavailable("the store's clock and this sidecar's do not come together")
         if isinstance(answer, LedgerError):
             raise answer
+        answer.on_store_failure = admission.plan.on_store_failure
         return answer
 
     async def _ask(self, lane: Lane[Operations, Answer], operation: Operations, deadline_s: float) -> Answer:

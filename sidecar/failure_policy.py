@@ -4,29 +4,35 @@ from ledger.decisions import Decision, Outcome, Reason
 from ledger.errors import StoreError, StoreOverloaded
 from ledger.operations import Admission
 from ledger.rules import PolicyKind
+from sidecar.store_clock import StoreClock
 
 
-def degraded_decision(admission: Admission, error: StoreError, at_ms: int) -> Decision:
-    """Return the decision that the strictest `on_store_failure` of the user's rules gives.
+class FailurePolicy:
+    """Decides without the store, at once and from memory; what it allows must be made durable before it is answered.
 
     Counters are unknown, so `budgets` is empty. Whether the operation took effect is unknown as well: a repeat with
     the same request id learns it. A local allowance (`allow_up_to_usd`) denies: nothing is counted locally yet.
     """
-    plan = admission.plan
-    allowed = plan.on_store_failure.kind is PolicyKind.ALLOW and not plan.stopped
-    allowed = allowed and admission.refusal is None
-    reason = Reason.OVERLOADED if isinstance(error, StoreOverloaded) else Reason.STORE_UNAVAILABLE
-    return Decision(
-        admission.operation,
-        admission.request_id,
-        admission.user_id,
-        plan.tier,
-        Outcome.ALLOW if allowed else Outcome.BLOCK,
-        reason,
-        (),
-        None,
-        plan.revision,
-        at_ms,
-        admission.ttl_ms,
-        degraded=True,
-    )
+
+    def __init__(self, clock: StoreClock) -> None:
+        self._clock = clock
+
+    def decide(self, admission: Admission, error: StoreError) -> Decision:
+        """Return the decision that the strictest `on_store_failure` of the user's rules gives."""
+        plan = admission.plan
+        allowed = plan.on_store_failure.kind is PolicyKind.ALLOW and admission.refusal is None
+        return Decision(
+            admission.operation,
+            admission.request_id,
+            admission.user_id,
+            plan.tier,
+            Outcome.ALLOW if allowed else Outcome.BLOCK,
+            Reason.OVERLOADED if isinstance(error, StoreOverloaded) else Reason.STORE_UNAVAILABLE,
+            (),
+            None,
+            plan.revision,
+            self._clock.now_ms(),
+            admission.ttl_ms,
+            degraded=True,
+            on_store_failure=plan.on_store_failure,
+        )

@@ -21,6 +21,7 @@ from ledger.script_connection import ScriptConnection
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
+from sidecar.failure_policy import FailurePolicy
 from sidecar.heartbeat import Heartbeat
 from sidecar.listeners import Listeners
 from sidecar.logs import configure_logs
@@ -134,6 +135,7 @@ async def _serving(
         lanes=lanes,
         rules=rules,
         clock=clock,
+        policy=FailurePolicy(clock),
         metrics=metrics,
         deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
     )

@@ -60,10 +60,11 @@ def _answer(request_id: str, budget: dict[str, Any], **fields: object) -> dict[s
 
 
 ANSWERS: Final[dict[str, dict[str, Any]]] = {
-    "check": _answer("call-1", _budget(0.0125, 0.0, 199.9875)),
+    "check": _answer("call-1", _budget(0.0125, 0.0, 199.9875), on_store_failure="allow"),
     "reserve": _answer(
         "call-2",
         _budget(0.0125, 0.5, 199.4875),
+        on_store_failure="allow",
         reserved_at="2026-01-31T12:00:00.661Z",
         expires_at="2026-01-31T12:01:00.661Z",
         hold_state="open",

@@ -22,6 +22,7 @@ from ledger.json_schema import (
 )
 from ledger.names import MAX_REQUEST_ID_LENGTH
 from ledger.prices import MAX_TOKENS
+from ledger.rule_fields import ALLOWANCE
 from ledger.rules import Action, RuleKind
 from ledger.windows import WindowType
 from sidecar.api.decode import AMOUNT_FIELD, FIELDS, MAX_META_ENTRIES, MAX_OPERATIONS, REQUIRED_TOKENS, TOKEN_FIELDS
@@ -46,12 +47,13 @@ def answer_schemas() -> dict[str, Schema]:
     """Return the schemas of what the sidecar answers about decisions and holds."""
     hold = {"reserved_at": MOMENT, "expires_at": MOMENT, "hold_state": one_of(HoldState)}
     retry = {"retry_after_ms": COUNT}
+    policy = {"on_store_failure": _failure_policy()}
     return {
         "UsdNumber": usd_number(),
         "Warning": _warning(),
         "Budget": closed({**_budget_fields(nullable_all=False), "outcome": one_of(Outcome), "seeded": BOOLEAN}),
-        "Decision": closed({**_decision_fields(), **retry}, optional=retry),
-        "Reservation": closed({**_decision_fields(), **retry, **hold}, optional=[*retry, *hold]),
+        "Decision": closed({**_decision_fields(), **policy, **retry}, optional=retry),
+        "Reservation": closed({**_decision_fields(), **policy, **retry, **hold}, optional=[*retry, *hold]),
         "Settlement": closed({**_decision_fields(), **_settlement_fields()}, optional=["expires_at"]),
         "BatchAnswer": closed({"results": list_of(_batch_result(), at_most=MAX_OPERATIONS)}),
         "Problem": problem(),
@@ -161,6 +163,13 @@ def _decision_fields() -> dict[str, Schema]:
         **_budget_fields(nullable_all=True),
         "budgets": list_of(ref("Budget")),
         "rules_revision": COUNT,
+    }
+
+
+def _failure_policy() -> Schema:
+    return {
+        "description": "What the rules say of this user's calls while the store, or this sidecar, does not answer.",
+        "anyOf": [{"enum": ["deny", "allow"]}, closed({ALLOWANCE: ref("UsdNumber")})],
     }
 
 

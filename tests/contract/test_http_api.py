@@ -78,6 +78,7 @@ async def test_a_check_answers_every_field_of_the_contract(edge: Edge) -> None:
         "request_id": "c-1",
         "replayed": False,
         "degraded": False,
+        "on_store_failure": "allow",
         "user_id": "alice",
         "tier": "pro",
         **terms,

@@ -18,6 +18,7 @@ from ledger.windows import WindowType
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
+from sidecar.failure_policy import FailurePolicy
 from sidecar.listeners import Listeners
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
@@ -143,4 +144,12 @@ def _enforcer(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> Enfo
         resolve=[Lane(ledger.resolve, LIMITS, metrics.record_batch)],
     )
     clock = StoreClock(wall_ms=lambda: NOON_MS, monotonic_ms=lambda: 0.0)
-    return Enforcer(ledger=ledger, lanes=lanes, rules=rules, clock=clock, metrics=metrics, deadline_s=DEADLINE_S)
+    return Enforcer(
+        ledger=ledger,
+        lanes=lanes,
+        rules=rules,
+        clock=clock,
+        policy=FailurePolicy(clock),
+        metrics=metrics,
+        deadline_s=DEADLINE_S,
+    )

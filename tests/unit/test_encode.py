@@ -19,7 +19,7 @@ from ledger.decisions import (
     WarningKind,
 )
 from ledger.money import CAP_NANOS, NANOS_PER_USD
-from ledger.rules import Action, RuleKind
+from ledger.rules import ALLOW, DENY, Action, Policy, PolicyKind, RuleKind
 from ledger.windows import Window, WindowType
 from ledger.wire import percent
 from sidecar.api.encode import encode_answer, encode_budget
@@ -208,3 +208,15 @@ def test_json_and_messagepack_carry_the_same(answer: Decision | Settlement) -> N
     """Enums, nulls and amounts come out alike."""
     fields = encode_answer(answer)
     assert orjson.loads(orjson.dumps(fields)) == msgpack.unpackb(msgpack.packb(fields))
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [(DENY, "deny"), (ALLOW, "allow"), (Policy(PolicyKind.AMOUNT, 2_500_000_001), {"allow_up_to_usd": 2.500000001})],
+)
+@pytest.mark.parametrize("degraded", [False, True])
+def test_a_decision_tells_what_holds_without_the_store(policy: Policy, expected: object, degraded: bool) -> None:
+    """In the words of a rule file, so that a client follows it when nobody answers; the same in both formats."""
+    value = encode_answer(_decision(on_store_failure=policy, degraded=degraded))
+    from_json, from_msgpack = orjson.loads(orjson.dumps(value)), msgpack.unpackb(msgpack.packb(value))
+    assert expected == from_json["on_store_failure"] == from_msgpack["on_store_failure"]

@@ -129,6 +129,33 @@ def test_strictest_policies_of_the_acting_rules_hold() -> None:
     assert Policy(PolicyKind.AMOUNT, 2_000_000_000) == plan.on_unpriced
 
 
+def test_every_allowance_is_kept_in_its_own_window() -> None:
+    """A daily allowance must not let a month's be passed, so a call has to fit into both."""
+    plan = plan_of(
+        {"window": "day", "on_store_failure": {"allow_up_to_usd": 2}},
+        {"window": "month", "on_store_failure": {"allow_up_to_usd": 1}},
+    )
+    kept = {(allowance.window, allowance.limit_nanos) for allowance in plan.allowances}
+
+    assert {(plan.counters[0].window, 2_000_000_000), (plan.counters[2].window, 1_000_000_000)} == kept
+
+
+@pytest.mark.parametrize("others", [{"window": "day"}, {"window": "day", "on_store_failure": "deny"}])
+def test_an_allowance_counts_unless_another_rule_denies(others: dict[str, object]) -> None:
+    """Rules that allow have nothing to count; beside one that denies nothing is let through."""
+    plan = plan_of({"on_store_failure": {"allow_up_to_usd": 1}}, others)
+
+    assert (plan.on_store_failure.kind is PolicyKind.AMOUNT) == bool(plan.allowances)
+
+
+@pytest.mark.parametrize(("mode", "policy"), [("stop", DENY), ("observe", ALLOW)])
+def test_the_mode_holds_without_the_store(mode: str, policy: Policy) -> None:
+    """`stop` needs no counter to refuse, and `observe` refuses nothing, whatever the rules say."""
+    plan = plan_of({"on_store_failure": {"allow_up_to_usd": 1}}, mode=mode)
+
+    assert (policy, ()) == (plan.on_store_failure, plan.allowances)
+
+
 def test_disabled_rule_has_no_say_in_policies() -> None:
     """Only acting rules are asked."""
     assert DENY != plan_of({"action": "block", "status": "disabled"}).on_store_failure
