@@ -1,6 +1,6 @@
 """The two aiohttp applications of a sidecar, made of handlers and middlewares."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from aiohttp import web
@@ -11,6 +11,7 @@ from sidecar.api.decisions import DecisionHandlers
 from sidecar.api.direct import Handler, direct_routes
 from sidecar.api.problems import problem_middleware
 from sidecar.api.rules import RuleHandlers
+from sidecar.api.stream import StreamHandlers
 from sidecar.api.users import UserHandlers
 from sidecar.enforcer import Enforcer
 from sidecar.metrics import Metrics
@@ -19,6 +20,9 @@ from sidecar.settings import Settings, is_loopback
 
 DIRECT: Final[web.AppKey[Callable[[Handler], Handler]]] = web.AppKey("DIRECT")
 """Where an application keeps what its listener wraps around the general handler."""
+
+CLOSE_STREAMS: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("CLOSE_STREAMS")
+"""What a listener awaits before it closes: once aiohttp has begun to, nothing that a caller sends is read."""
 
 
 def make_decision_app(*, enforcer: Enforcer, rules: RuleCache, settings: Settings, metrics: Metrics) -> web.Application:
@@ -29,6 +33,9 @@ def make_decision_app(*, enforcer: Enforcer, rules: RuleCache, settings: Setting
     decisions = DecisionHandlers(enforcer).routes()
     app.add_routes(decisions)
     app[DIRECT] = direct_routes(decisions, check, metrics)
+    streams = StreamHandlers(enforcer, metrics, max_frame_bytes=settings.max_body_bytes)
+    app.add_routes(streams.routes())
+    app[CLOSE_STREAMS] = streams.stop
     app.add_routes(UserHandlers(enforcer).routes())
     app.add_routes(
         RuleHandlers(

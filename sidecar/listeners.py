@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar.app import DIRECT
+from sidecar.app import CLOSE_STREAMS, DIRECT
 from sidecar.settings import Settings
 
 SHUTDOWN_S: Final = 4.0
@@ -54,6 +54,8 @@ class Listeners:
 
     async def close(self) -> None:
         """Accept nothing new, finish what is in flight, close."""
+        if CLOSE_STREAMS in self._decision.app:
+            await self._decision.app[CLOSE_STREAMS]()
         await self._decision.cleanup()
         await self._admin.cleanup()
         if self._socket is not None:

@@ -61,6 +61,7 @@ class Metrics:
         )
         self._define_rules()
         self._loop_lag = Gauge("spendgate_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
+        self._streams = Gauge("spendgate_streams", "WebSocket streams that are open.", registry=registry)
         self._queue = Gauge("spendgate_queue_operations", "Operations waiting for the store.", registry=registry)
         build = Gauge("spendgate_build_info", "Version of this sidecar.", ("version",), registry=registry)
         build.labels(version).set(1)
@@ -132,6 +133,10 @@ class Metrics:
     def set_loop_lag(self, seconds: float) -> None:
         """Show how late the event loop is."""
         self._loop_lag.set(seconds)
+
+    def set_streams(self, streams: int) -> None:
+        """Show how many WebSocket streams are open."""
+        self._streams.set(streams)
 
     def set_queue(self, operations: int) -> None:
         """Show how many operations wait for the store."""

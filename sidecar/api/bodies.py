@@ -37,11 +37,12 @@ def decode_body(body: bytes, content_type: str) -> Any:
         except orjson.JSONDecodeError as error:
             raise InvalidInput(f"the body is not JSON: {error}", code="invalid_body") from None
     if content_type in MSGPACK_NAMES:
-        return _unpack(body)
+        return unpack(body)
     raise UnsupportedMediaType(f"send {JSON} or {MSGPACK}, not {content_type}")
 
 
-def _unpack(body: bytes) -> Any:
+def unpack(body: bytes) -> Any:
+    """Return the value of MessagePack; raises `InvalidInput` for what is none, or holds more than may be read."""
     try:
         return msgpack.unpackb(
             body,

@@ -7,7 +7,7 @@ from ledger.decisions import Operation
 from ledger.json_schema import TIER, USER_ID, Schema, ref
 from sidecar.api.bodies import JSON, MSGPACK
 from sidecar.api.openapi_examples import ANSWERS, BATCH, REQUESTS, RULE_SET
-from sidecar.api.openapi_problems import ADMIT, ANY, BODY, HOLD, PUSH, READ, SETTLE, STORE, problem_responses
+from sidecar.api.openapi_problems import ADMIT, ANY, BODY, HOLD, PUSH, READ, SETTLE, STORE, STREAM, problem_responses
 from sidecar.api.openapi_rules import rule_schemas, view_schemas
 from sidecar.api.openapi_schemas import answer_schemas, request_schemas
 
@@ -36,7 +36,7 @@ def openapi_document() -> dict[str, Any]:
             "description": "A decision is always HTTP 200; anything else means that there is no decision.",
         },
         "servers": [{"url": "http://127.0.0.1:8787", "description": "The decision listener"}],
-        "paths": {**_decision_paths(), **_user_paths(), **_rule_paths(), **_admin_paths()},
+        "paths": {**_decision_paths(), **_stream_path(), **_user_paths(), **_rule_paths(), **_admin_paths()},
         "components": {
             "schemas": {**request_schemas(), **answer_schemas(), **rule_schemas(), **view_schemas()},
             "securitySchemes": {"decisionToken": _bearer("decisions"), "pushToken": _bearer("pushes of rules")},
@@ -74,6 +74,23 @@ def _operation(name: Operation, answer: str, problems: Iterable[str]) -> dict[st
             "security": DECISION_SECURITY,
             "requestBody": _body(f"{str(name).capitalize()}Request", REQUESTS[name]),
             "responses": _responses(answer, problems, name),
+        }
+    }
+
+
+def _stream_path() -> dict[str, Any]:
+    """Return the path of the stream; OpenAPI cannot describe its frames, docs/stream.md does."""
+    return {
+        "/v1/stream": {
+            "get": {
+                "operationId": "stream",
+                "summary": "Any operation as MessagePack frames over a WebSocket, many in flight on one connection",
+                "security": DECISION_SECURITY,
+                "responses": {
+                    "101": {"description": "The connection is a WebSocket now"},
+                    **problem_responses(STREAM),
+                },
+            }
         }
     }
 

@@ -14,6 +14,7 @@ STATUSES: Final = {
     "invalid_body": 400,
     "invalid_field": 400,
     "invalid_rules": 400,
+    "not_a_websocket": 400,
     "unauthorized": 401,
     "cross_origin": 403,
     "push_disabled": 403,
@@ -32,9 +33,11 @@ STATUSES: Final = {
     "internal": 500,
     "not_ready": 503,
     "overloaded": 503,
+    "stopping": 503,
     "store_error": 503,
     "store_full": 503,
     "store_unavailable": 503,
+    "too_many_streams": 503,
 }
 """The status of each code that an operation may answer; what has no operation (404, 405) is not among them."""
 
@@ -45,6 +48,7 @@ BODY: Final = (*READ, "body_too_large", "unsupported_media_type")
 ADMIT: Final = (*BODY, "counter_overflow", "request_mismatch")
 HOLD: Final = (*BODY, *CONFLICTS, "hold_not_found", *STORE)
 SETTLE: Final = (*HOLD, "hold_too_old")
+STREAM: Final = (*ANY, "not_a_websocket", "stopping", "too_many_streams")
 PUSH: Final = (*BODY, "invalid_rules", "push_disabled", "rules_from_file", "rules_from_store", "stale_revision")
 
 

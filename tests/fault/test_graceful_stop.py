@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import aiohttp
+import msgpack
 import pytest
 
 from ledger.background import Background
@@ -133,6 +134,37 @@ async def test_whatever_was_charged_was_answered(tmp_path: Path, number: signal.
     assert (0, True) == (code, elapsed_s < STOPPED_WITHIN_S)
     assert charged == {answer.document["request_id"] for answer in answers if answer.is_exact}
     assert [] == [answer for answer in answers if not answer.is_exact] + books.report.differences
+
+
+async def test_a_stream_learns_of_every_charge_before_it_is_closed(tmp_path: Path) -> None:
+    """Under load whatever was charged was answered, then the stream ends with 1001; catches streams cut in service."""
+    workspace, charged = new_workspace(), set[str]()
+    async with _house(tmp_path, workspace, **PATIENT) as (sidecar, store), open_session() as session:
+        socket = await session.ws_connect(f"{sidecar.url}/v1/stream")
+
+        async def ask_on() -> None:
+            for number in count():
+                body = {"request_id": f"c-{number}", "user_id": f"user-{number % 5}", "cost_usd": 0.001}
+                try:
+                    await socket.send_bytes(msgpack.packb([number, "check", body]))
+                except ConnectionError:
+                    return
+
+        asking = asyncio.create_task(ask_on())
+        stopping: asyncio.Task[tuple[int, float]] | None = None
+        async for message in socket:
+            answers = [answer for _, answer in msgpack.unpackb(message.data)]
+            charged |= {answer["request_id"] for answer in answers if "problem" not in answer}
+            if len(charged) > WARM_UP and stopping is None:
+                stopping = asyncio.create_task(_stop(sidecar))
+        await asking
+        assert stopping is not None
+        code, elapsed_s = await stopping
+        books = await read_books(store.url, workspace)
+
+    assert (0, 1001, True) == (code, socket.close_code, elapsed_s < STOPPED_WITHIN_S)
+    assert charged == {record.request_id for record in books.snapshot.records}
+    assert [] == books.report.differences
 
 
 async def test_a_stop_does_not_wait_for_a_frozen_store(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Both listeners of a sidecar on real sockets, over the real enforcer and a ledger in memory with a fixed time."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,41 @@ from sidecar.store_clock import StoreClock
 from tests.support.ledger_under_test import NOON_MS, rule, template
 
 DEADLINE_S = 2.0
+ARRIVAL_DEADLINE_S = 20.0
 LIMITS = LaneLimits(max_batch=64, max_queue=1024, command_timeout_s=1.0, deadline_s=DEADLINE_S)
 PRICE = Price(input_nanos=1_250_000_000, output_nanos=10_000_000_000, cache_read_nanos=125_000_000, cache_write_nanos=0)
+
+
+class Gate:
+    """Holds admissions while it is closed."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+        self._arrivals = asyncio.Condition()
+        self.arrived = 0
+
+    def close(self) -> None:
+        """Hold what arrives from now on, and count it."""
+        self._open.clear()
+
+    def open(self) -> None:
+        """Let everything through."""
+        self._open.set()
+
+    async def pass_through(self, operations: int) -> None:
+        """Wait while the gate is closed."""
+        if self._open.is_set():
+            return
+        async with self._arrivals:
+            self.arrived += operations
+            self._arrivals.notify_all()
+        await self._open.wait()
+
+    async def until_arrived(self, operations: int) -> None:
+        """Wait until so many operations wait at the gate."""
+        async with asyncio.timeout(ARRIVAL_DEADLINE_S), self._arrivals:
+            await self._arrivals.wait_for(lambda: self.arrived >= operations)
 
 
 class FailingLedger(MemoryLedger):
@@ -37,10 +71,12 @@ class FailingLedger(MemoryLedger):
     def __init__(self) -> None:
         super().__init__(clock=lambda: NOON_MS)
         self.failure: Exception | None = None
+        self.gate = Gate()
 
     async def admit(self, admissions: Sequence[Admission]) -> list[Admitted]:
-        """Decide, or fail."""
+        """Decide once the gate is open, or fail."""
         self._fail()
+        await self.gate.pass_through(len(admissions))
         return await super().admit(admissions)
 
     async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
@@ -68,6 +104,7 @@ class Edge:
     ledger: FailingLedger
     rules: RuleCache
     enforcer: Enforcer
+    listeners: Listeners
 
     async def post(self, operation: str, body: object, **options: Any) -> tuple[int, Any]:
         """POST JSON to an operation; returns status and decoded answer."""
@@ -122,6 +159,7 @@ async def running_edge(directory: Path, *, rule_set: RuleSet | None = None, **se
                 ledger=ledger,
                 rules=rules,
                 enforcer=enforcer,
+                listeners=listeners,
             )
     finally:
         await listeners.close()
