@@ -16,7 +16,7 @@ PAGE_ROWS: Final = 1000
 
 COLUMNS: Final = (
     *("time", "user_id", "action", "spend_usd", "held_usd", "limit_usd", "window", "window_start", "window_end"),
-    *("amount_usd", "tier", "reason", "model", "rule_id", "request_id", "event_id"),
+    *("amount_usd", "tier", "reason", "group", "model", "price_version", "rule_id", "request_id", "event_id"),
 )
 
 
@@ -53,7 +53,9 @@ def _row(event: Event) -> Sequence[object]:
         _usd(event.amount_nanos),
         event.tier,
         event.reason,
+        event.group,
         event.model,
+        event.price_version,
         event.rule_id,
         event.request_id,
         event.position.text,

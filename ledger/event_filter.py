@@ -6,7 +6,7 @@ from typing import Final
 
 from ledger.events import Position, event_time_ms
 
-SEARCHED: Final = (b"user", b"request", b"tier", b"model", b"rule", b"reason")
+SEARCHED: Final = (b"user", b"request", b"tier", b"group", b"model", b"rule", b"reason")
 BETWEEN_NAMES: Final = b"\x1f"
 """No name contains it, so no text is found across two of them."""
 
@@ -15,13 +15,15 @@ BETWEEN_NAMES: Final = b"\x1f"
 class EventFilter:
     """Which events to show; None and empty text ask for nothing. Names are compared exactly.
 
-    `has_tier` asks for events with any tier, or with none. `text` is looked for in user, request, tier, model, rule and
-    reason, in any case. `since_ms` is in the span, `until_ms` is not; both are compared with the event's own time.
+    `has_tier` asks for events with any tier, or with none. `text` is looked for in user, request, tier, group, model,
+    rule and reason, in any case. `since_ms` is in the span, `until_ms` is not; both are compared with the event's own
+    time.
     """
 
     types: frozenset[str] | None = None
     user_id: str | None = None
     tier: str | None = None
+    group: str | None = None
     model: str | None = None
     rule_id: str | None = None
     has_tier: bool | None = None
@@ -40,6 +42,7 @@ class EventMatcher:
         names = {
             b"user": event_filter.user_id,
             b"tier": event_filter.tier,
+            b"group": event_filter.group,
             b"model": event_filter.model,
             b"rule": event_filter.rule_id,
         }

@@ -159,7 +159,9 @@ class Event:
     spend_nanos: int | None
     held_nanos: int | None
     limit_nanos: int | None
+    group: str
     model: str
+    price_version: str
     meta: str
     outcomes: tuple[tuple[str, str], ...]
 
@@ -190,7 +192,9 @@ def decode_event(position: Position, fields: Mapping[bytes, bytes]) -> Event:
         spend_nanos=_number(texts.get(b"spend", "")),
         held_nanos=_number(texts.get(b"held", "")),
         limit_nanos=_number(texts.get(b"limit", "")),
+        group=texts.get(b"group", ""),
         model=texts.get(b"model", ""),
+        price_version=texts.get(b"price_version", ""),
         meta=texts.get(b"meta", ""),
         outcomes=_outcomes(texts.get(b"outcomes", "")),
     )

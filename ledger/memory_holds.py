@@ -107,7 +107,7 @@ class Holds:
         """Replay the first settle, or correct the amount of one that had no price, once."""
         if resolution.sent == record.settle_sent and record.settlement is not None:
             return replace(record.settlement, replayed=True)
-        if record.provisional and resolution.amount_nanos is not None:
+        if record.unpriced and resolution.amount_nanos is not None:
             return self._replace(resolution, record, now_ms)
         return _conflict("already_settled")
 
@@ -131,7 +131,13 @@ class Holds:
         amount = resolution.amount_nanos or 0
         self._log.unattributed.count += 1
         self._log.unattributed.nanos += amount
-        subject = Subject(user_id=resolution.user_id, request_id=resolution.request_id, model=resolution.model)
+        subject = Subject(
+            user_id=resolution.user_id,
+            request_id=resolution.request_id,
+            group=resolution.group,
+            model=resolution.model,
+            price_version=resolution.price_version,
+        )
         self._log.add("unattributed", subject, at_ms=now_ms, reason=reason, amount_nanos=amount)
 
     def _reconstruct(self, resolution: Resolution, plan: Plan, reserved_at_ms: int, now_ms: int) -> Settlement:
@@ -149,10 +155,10 @@ class Holds:
             charged_nanos=amount,
             admitted_ms=min(reserved_at_ms, now_ms),
             changed_ms=now_ms,
-            model=resolution.model,
+            group=resolution.group,
             settle_sent=resolution.sent,
-            provisional=unpriced,
         )
+        _note_usage(record, resolution)
         self._records.add(record)
         counters = self._counters.planned(plan, resolution.user_id)
         self._counters.count_call(plan, resolution.user_id, counters, spend_nanos=amount)
@@ -165,7 +171,6 @@ class Holds:
     def _replace(self, resolution: Resolution, record: Record, now_ms: int) -> Settlement:
         """Put the actual amount in the place of what the hold holds or has charged."""
         state_before = record.state or HoldState.UNKNOWN
-        unpriced = resolution.amount_nanos is None
         actual = resolution.amount_nanos
         if actual is None:
             actual = _charge_without_price(record.plan, record.amount_nanos)
@@ -176,8 +181,8 @@ class Holds:
             calls=1 if state_before is HoldState.RELEASED else 0,
         )
         record.state, record.charged_nanos, record.changed_ms = HoldState.SETTLED, actual, now_ms
-        record.settle_sent, record.provisional = resolution.sent, unpriced
-        record.model = resolution.model or record.model
+        record.settle_sent = resolution.sent
+        _note_usage(record, resolution)
         self._log_settle(record, state_before, now_ms)
         budgets = self._warn(record, actual, now_ms)
         return self._conclude(record, Operation.SETTLE, budgets, state_before, now_ms)
@@ -193,7 +198,7 @@ class Holds:
             decider = fullest(budgets)
             if decider is not None:
                 self._log.count(budgets[decider], "overrun", excess)
-        if record.provisional:
+        if record.unpriced:
             self._record_event("unpriced", record, now_ms, "unpriced", record.charged_nanos)
 
     def _release(self, record: Record, now_ms: int) -> Settlement:
@@ -244,7 +249,7 @@ class Holds:
             state_before,
             record.charged_nanos,
             record.amount_nanos,
-            unpriced=operation is Operation.SETTLE and record.provisional,
+            unpriced=operation is Operation.SETTLE and record.unpriced,
         )
 
     def _move(self, record: Record, *, spend_nanos: int = 0, held_nanos: int = 0, calls: int = 0) -> None:
@@ -288,7 +293,22 @@ class Holds:
 
 
 def _subject(record: Record) -> Subject:
-    return Subject(user_id=record.user_id, request_id=record.request_id, tier=record.plan.tier, model=record.model)
+    return Subject(
+        user_id=record.user_id,
+        request_id=record.request_id,
+        tier=record.plan.tier,
+        group=record.group,
+        model=record.model,
+        price_version=record.price_version,
+    )
+
+
+def _note_usage(record: Record, resolution: Resolution) -> None:
+    """Note what was used and how it was priced. A settle by amount keeps the model of the reserve."""
+    record.price_version = resolution.price_version
+    record.input_tokens, record.output_tokens = resolution.input_tokens, resolution.output_tokens
+    record.unpriced = resolution.amount_nanos is None
+    record.model = resolution.model or record.model
 
 
 def _charge_without_price(plan: Plan, otherwise_nanos: int) -> int:

@@ -231,7 +231,9 @@ class MemoryLedger:
             user_id=admission.user_id,
             request_id=admission.request_id,
             tier=admission.plan.tier,
+            group=admission.group,
             model=admission.model,
+            price_version=admission.price_version,
             meta=admission.meta,
         )
         self._log.add(
@@ -268,6 +270,11 @@ def _record(call: Call, decision: Decision) -> Record:
         admitted_ms=call.now_ms,
         changed_ms=call.now_ms,
         deadline_ms=0 if call.is_check else call.now_ms + admission.ttl_ms,
+        group=admission.group,
         model=admission.model,
+        price_version=admission.price_version,
+        input_tokens=admission.input_tokens if call.is_check else 0,
+        output_tokens=admission.output_tokens if call.is_check else 0,
+        unpriced=admission.unpriced,
         decision=decision,
     )

@@ -21,7 +21,9 @@ class Subject:
     user_id: str
     request_id: str
     tier: str | None = None
+    group: str = ""
     model: str = ""
+    price_version: str = ""
     meta: str = ""
 
 
@@ -72,7 +74,9 @@ class EnforcementLog:
                 "spend": str(budget.counter.spend_nanos) if budget else "",
                 "held": str(budget.counter.held_nanos) if budget else "",
                 "limit": budget.limit_text if budget else "",
+                "group": subject.group,
                 "model": subject.model,
+                "price_version": subject.price_version,
                 "meta": subject.meta,
                 "outcomes": ",".join(_outcome_text(each) for each in budgets if each.outcome is not Outcome.ALLOW),
             }

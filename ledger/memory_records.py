@@ -16,7 +16,8 @@ class Record:
 
     `operation` is check, reserve, adjust, or settle for one that was reconstructed. `state` is None without a hold.
     `plan` fixes the windows, rules and policies that hold until the end. `amount_nanos` is the check's cost, the
-    estimate or the adjustment, `charged_nanos` what the counters' spend has of it now.
+    estimate or the adjustment, `charged_nanos` what the counters' spend has of it now. Tokens are those that were
+    charged; `unpriced` marks an amount that stands for a usage without a price, which a settle may still correct.
     """
 
     operation: Operation
@@ -30,11 +31,15 @@ class Record:
     admitted_ms: int
     changed_ms: int
     deadline_ms: int = 0
+    group: str = ""
     model: str = ""
+    price_version: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    unpriced: bool = False
     decision: Decision | None = None
     settle_sent: str = ""
     settlement: Settlement | None = None
-    provisional: bool = False
     adjusted: Adjusted | None = None
     kept_ms: int = RETENTION_MS
 

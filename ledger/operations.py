@@ -16,7 +16,8 @@ class Admission:
 
     `sent` is the text that two requests with the same id must share (`sent_text`). With `refusal` the call is
     refused and logged whatever the counters say, in the name of `plan.budgets[refusal_budget]`. `unpriced` marks a
-    usage without a price that proceeds all the same.
+    usage without a price that proceeds all the same. Tokens are those of a check's usage; `price_version` names the
+    prices that made the amount of a usage.
     """
 
     operation: Operation
@@ -27,7 +28,11 @@ class Admission:
     sent: str
     not_after_ms: int
     ttl_ms: int = 0
+    group: str = ""
     model: str = ""
+    price_version: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
     meta: str = ""
     refusal: Reason | None = None
     refusal_budget: int | None = None
@@ -39,7 +44,7 @@ class Resolution:
     """A settle, release or extend, or the sweeper's expire (which has no request id).
 
     `amount_nanos` is None for a settle whose usage has no price. `plan` is the plan at `reserved_at_ms` and goes with
-    it: what a settle of an unknown id charges.
+    it: what a settle of an unknown id charges, for its `group`; a known hold keeps that of its reserve.
     """
 
     operation: Operation
@@ -50,7 +55,11 @@ class Resolution:
     ttl_ms: int = 0
     reserved_at_ms: int | None = None
     plan: Plan | None = None
+    group: str = ""
     model: str = ""
+    price_version: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 Admitted = Decision | StalePlan | TooLate | LedgerError

@@ -6,8 +6,9 @@ from typing import Final
 RECORD_SEPARATOR: Final = "\x1d"
 RECORD_FIELDS: Final = (
     *("op", "sent", "state", "charged", "at", "answer", "context", "windows", "tiers"),
-    *("user", "request", "amount", "deadline", "budgets", "tier", "model", "on_expiry", "on_unpriced"),
-    *("settle_sent", "settle_answer", "provisional"),
+    *("group", "model", "price_version", "input", "output", "unpriced"),
+    *("user", "request", "amount", "deadline", "budgets", "tier", "on_expiry", "on_unpriced"),
+    *("settle_sent", "settle_answer"),
 )
 """In the order of ``lua/include/records.lua``; empty fields at the end are left out."""
 

@@ -14,6 +14,9 @@ ROW = "\x1e"
 GROUP = "\x1c"
 """Separates the fields of a plan."""
 
+LABEL = "\x1d"
+"""Separates the fields of a label."""
+
 MAX_KNOWN_PLANS = 4096
 
 
@@ -91,6 +94,7 @@ class Batch:
         self._plans: dict[Plan, int] = {}
         self._plan_keys: list[str] = []
         self._plan_texts: list[str] = []
+        self._labels: dict[tuple[int, str, str, str], int] = {}
         self._keys_of_operations: list[str] = []
         self._arguments: list[str] = []
         self._size = 0
@@ -106,6 +110,10 @@ class Batch:
             self._plan_texts.append(encoded.text)
         return number, encoded
 
+    def _add_label(self, plan: int, group: str, model: str, price_version: str) -> int:
+        label = (plan, group, model, price_version)
+        return self._labels.setdefault(label, len(self._labels) + 1)
+
     def _add(self, user_id: str, request_id: str, encoded: PlanArguments | None, text: str) -> None:
         self._size += 1
         self._keys_of_operations.append(self._keys.request(user_id, request_id))
@@ -117,27 +125,30 @@ class Batch:
     def add_admission(self, admission: Admission) -> None:
         """Add a check or a reserve (``lua/admit.lua``)."""
         number, encoded = self._add_plan(admission.plan)
+        label = self._add_label(number, admission.group, admission.model, admission.price_version)
         budget = admission.refusal_budget
         self._add(
             admission.user_id,
             admission.request_id,
             encoded,
-            f"{admission.operation}{ROW}{number}{ROW}{admission.request_id}{ROW}{admission.user_id}{ROW}"
+            f"{admission.operation}{ROW}{label}{ROW}{admission.request_id}{ROW}{admission.user_id}{ROW}"
             f"{admission.amount_nanos}{ROW}{admission.sent}{ROW}{admission.not_after_ms}{ROW}{admission.ttl_ms}{ROW}"
-            f"{admission.model}{ROW}{admission.meta}{ROW}{admission.refusal or ''}{ROW}"
-            f"{0 if budget is None else budget + 1}{ROW}{1 if admission.unpriced else 0}",
+            f"{admission.meta}{ROW}{admission.refusal or ''}{ROW}"
+            f"{0 if budget is None else budget + 1}{ROW}{1 if admission.unpriced else 0}{ROW}"
+            f"{admission.input_tokens}{ROW}{admission.output_tokens}",
         )
 
     def add_resolution(self, resolution: Resolution) -> None:
         """Add a settle, release, extend or expire (``lua/resolve.lua``)."""
         number, encoded = self._add_plan(resolution.plan)
+        label = self._add_label(number, resolution.group, resolution.model, resolution.price_version)
         self._add(
             resolution.user_id,
             resolution.request_id,
             encoded,
-            f"{resolution.operation}{ROW}{number}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
+            f"{resolution.operation}{ROW}{label}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
             f"{_text(resolution.amount_nanos)}{ROW}{resolution.sent}{ROW}{resolution.ttl_ms}{ROW}"
-            f"{_text(resolution.reserved_at_ms)}{ROW}{resolution.model}",
+            f"{_text(resolution.reserved_at_ms)}{ROW}{resolution.input_tokens}{ROW}{resolution.output_tokens}",
         )
 
     def add_adjustment(self, adjustment: Adjustment) -> None:
@@ -157,4 +168,6 @@ class Batch:
 
     def arguments(self, prefix: str, max_events: int) -> list[str | int]:
         """Return ARGV."""
-        return [prefix, max_events, len(self._plans), *self._plan_texts, self._size, *self._arguments]
+        labels = [f"{plan}{LABEL}{group}{LABEL}{model}{LABEL}{version}" for plan, group, model, version in self._labels]
+        plans = self._plan_texts
+        return [prefix, max_events, len(plans), *plans, len(labels), *labels, self._size, *self._arguments]

@@ -4,7 +4,7 @@
 -- fires no threshold: the next charge does.
 --
 -- KEYS  events tiers, then for the plan: see include/plans.lua, then: record holds, and the user's counters
--- ARGV  prefix max_events 1, the plan, 1, then the adjustment in one text, joined by 0x1E:
+-- ARGV  prefix max_events 1, the plan, 0 (no labels), 1, then the adjustment in one text, joined by 0x1E:
 --       plan (index) request user amount (nano-USD) sent at (Unix ms; empty: now) meta
 -- Returns one of
 --   { "ok", answer, windows } { "replay", answer, windows }   answer: now, then spend held calls of each window
@@ -33,7 +33,9 @@ local function next_adjustment()
     sent = sent,
     at_ms = tonumber(at),
     meta = meta,
+    group = '',
     model = '',
+    price_version = '',
     record_key = next_key(),
     holds_key = next_key(),
   }
@@ -157,6 +159,7 @@ local function run(run_keys, run_arguments)
   events_key, tiers_key = next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
   read_plans()
+  next_argument() -- labels: none
   next_argument() -- how many: one
   return adjust(next_adjustment())
 end

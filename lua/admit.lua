@@ -4,10 +4,11 @@
 --
 -- KEYS  events due tiers, then for each plan: see include/plans.lua, then for each call: record holds, and its counters
 -- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events
---       number of plans, the plans (include/plans.lua), number of calls, then each call in one text, joined by 0x1E:
---       op (check | reserve) plan (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) model meta
+--       number of plans, the plans (include/plans.lua), number of labels, the labels (include/labels.lua),
+--       number of calls, then each call in one text, joined by 0x1E:
+--       op (check | reserve) label (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) meta
 --       refusal (empty, or the reason to refuse it whatever the counters say) refusal_budget (index, 0: the fullest)
---       unpriced (0|1: a usage without a price that proceeds all the same)
+--       unpriced (0|1: a usage without a price that proceeds all the same) input output (tokens of a check)
 -- Returns for each call one of
 --   { "ok", answer }                           answer: now outcome decider reason retry_after, then lines_text
 --   { "replay", answer, context, state }       the first answer of this request id
@@ -19,25 +20,31 @@
 
 local events_key, due_key, tiers_key, prefix, max_events
 
--- @include records holds plans writes
+-- @include records holds plans labels writes
 
 local function next_call()
-  local op, plan, request, user, amount, sent, not_after, ttl, model, meta, refusal, refusal_budget, unpriced =
-    take_apart(next_argument(), '\30', 13)
+  local op, label_index, request, user, amount, sent, not_after, ttl, meta, refusal, refusal_budget, unpriced, input, output =
+    take_apart(next_argument(), '\30', 14)
+  local label = labels[tonumber(label_index)]
   local call = {
     op = op,
-    plan = plans[tonumber(plan)],
+    label = label,
+    plan = label.plan,
     request = request,
     user = user,
     amount = tonumber(amount),
     sent = sent,
     not_after_ms = tonumber(not_after),
     ttl_ms = tonumber(ttl),
-    model = model,
+    group = label.group,
+    model = label.model,
+    price_version = label.price_version,
     meta = meta,
     refusal = refusal,
     refusal_budget = tonumber(refusal_budget),
     unpriced = unpriced == '1',
+    input = tonumber(input),
+    output = tonumber(output),
     record_key = next_key(),
     holds_key = next_key(),
   }
@@ -135,9 +142,16 @@ local function reason_of(call, outcome, line)
   return line.held_only and 'held_capacity' or 'limit'
 end
 
--- Keeps the answer of a check for its replays. The first nine fields of a record, in their order.
+-- Keeps the answer of a check for its replays. The first fields of a record, in their order, as far as there are any.
 local function keep_check(call, record, answer)
+  local label = call.label
   local parts = { 'check', call.sent, 'charged', digits(call.amount), now_text, answer, call.plan.record_text }
+  if call.input > 0 or call.output > 0 or call.unpriced then
+    parts[8], parts[9], parts[10] = label.record_text, tokens_text(call.input), tokens_text(call.output)
+    parts[11] = call.unpriced and '1' or nil
+  elseif label.record_text ~= '\29\29' then
+    parts[8] = label.record_text
+  end
   write_record_text(record, table.concat(parts, '\29'))
 end
 
@@ -160,7 +174,10 @@ local function keep_hold(call, record, answer)
     'deadline', digits(now_ms + call.ttl_ms),
     'user', call.user,
     'request', call.request,
+    'group', call.group,
     'model', call.model,
+    'price_version', call.price_version,
+    'unpriced', call.unpriced and '1' or '',
   })
 end
 
@@ -220,6 +237,7 @@ local function run(run_keys, run_arguments)
   events_key, due_key, tiers_key = next_key(), next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
   read_plans()
+  read_labels()
   local answers = {}
   for index = 1, tonumber(next_argument()) do
     answers[index] = admit(next_call())

@@ -4,9 +4,10 @@
 --
 -- KEYS  events due tiers unattributed, then for each plan: see include/plans.lua, then for each operation: record
 --       holds, and the counters of its plan if it has one
--- ARGV  prefix max_events number of plans, the plans, number of operations, then each in one text, joined by 0x1E:
---       op plan (index; 0: none) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
---       reserved_at (Unix ms; empty: not given) model
+-- ARGV  prefix max_events number of plans, the plans, number of labels, the labels (include/labels.lua), number of
+--       operations, then each in one text, joined by 0x1E:
+--       op label (index) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
+--       reserved_at (Unix ms; empty: not given) input output (tokens)
 -- Returns for each operation one of
 --   { "ok", answer, context, deadline }            answer: now outcome decider reason state_before charged estimate
 --   { "replay", answer, context, deadline }                unpriced, then lines_text
@@ -16,20 +17,26 @@
 
 local events_key, due_key, tiers_key, unattributed_key, prefix, max_events
 
--- @include records holds plans writes
+-- @include records holds plans labels writes
 
 local function next_operation()
-  local op, plan, request, user, amount, sent, ttl, reserved_at, model = take_apart(next_argument(), '\30', 9)
+  local op, label_index, request, user, amount, sent, ttl, reserved_at, input, output =
+    take_apart(next_argument(), '\30', 10)
+  local label = labels[tonumber(label_index)]
   local operation = {
     op = op,
-    plan = plans[tonumber(plan)],
+    plan = label.plan,
     request = request,
     user = user,
     amount = tonumber(amount),
     sent = sent,
     ttl_ms = tonumber(ttl),
     reserved_at_ms = tonumber(reserved_at),
-    model = model,
+    group = label.group,
+    model = label.model,
+    price_version = label.price_version,
+    input = tonumber(input),
+    output = tonumber(output),
     record_key = next_key(),
     holds_key = next_key(),
   }
@@ -48,6 +55,7 @@ local function run(run_keys, run_arguments)
   events_key, due_key, tiers_key, unattributed_key = next_key(), next_key(), next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
   read_plans()
+  read_labels()
   local answers = {}
   for index = 1, tonumber(next_argument()) do
     local operation = next_operation()

@@ -185,10 +185,12 @@ class Enforcer:
             sent=sent_text(request.operation, request.tier, amount_text(request), ttl_ms),
             not_after_ms=now_ms + int(max(0.0, deadline_s - self._loop.time()) * 1000),
             ttl_ms=ttl_ms,
-            model=usage.model if usage else "",
+            group=request.group or "",
             meta=request.meta,
         )
         if usage is not None:
+            admission.model = usage.model
+            admission.input_tokens, admission.output_tokens = usage.input_tokens, usage.output_tokens
             cost_nanos = self._cost_nanos(usage)
             if cost_nanos is None:
                 _apply_unpriced(admission)
@@ -207,7 +209,7 @@ class Enforcer:
         usage, amount_nanos = request.usage, request.amount_nanos
         if usage is not None:
             amount_nanos = self._cost_nanos(usage)
-        return Resolution(
+        resolution = Resolution(
             operation=request.operation,
             user_id=request.user_id,
             request_id=request.request_id,
@@ -216,8 +218,12 @@ class Enforcer:
             ttl_ms=request.ttl_s * 1000,
             reserved_at_ms=request.reserved_at_ms,
             plan=self._plan_of_reserve(request),
-            model=usage.model if usage else "",
+            group=request.group or "",
         )
+        if usage is not None:
+            resolution.model = usage.model
+            resolution.input_tokens, resolution.output_tokens = usage.input_tokens, usage.output_tokens
+        return resolution
 
     def _plan_of_reserve(self, request: ResolveRequest) -> Plan | None:
         """Return the plan at `reserved_at`, if the store could charge by it at all; the store's clock has the word."""

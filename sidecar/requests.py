@@ -10,13 +10,14 @@ from ledger.prices import Usage
 class AdmitRequest:
     """A check or a reserve. Exactly one of `amount_nanos` and `usage` is set; `request_id` only a check leaves out.
 
-    `meta` is compact JSON text or empty; it goes into the event and is never compared.
+    `group` and `meta` (compact JSON text or empty) are never compared.
     """
 
     operation: Operation
     user_id: str
     request_id: str | None = None
     tier: str | None = None
+    group: str | None = None
     amount_nanos: int | None = None
     usage: Usage | None = None
     ttl_s: int = DEFAULT_TTL_S
@@ -27,13 +28,14 @@ class AdmitRequest:
 class ResolveRequest:
     """A settle, release or extend. A settle has exactly one of `amount_nanos` and `usage`.
 
-    `ttl_s` is for extend, `tier` and `reserved_at_ms` (store time, Unix milliseconds) for settle.
+    `ttl_s` is for extend; `tier`, `group` and `reserved_at_ms` (store time, Unix milliseconds) for settle.
     """
 
     operation: Operation
     user_id: str
     request_id: str
     tier: str | None = None
+    group: str | None = None
     amount_nanos: int | None = None
     usage: Usage | None = None
     ttl_s: int = DEFAULT_TTL_S

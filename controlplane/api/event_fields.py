@@ -12,7 +12,7 @@ from ledger.windows import rfc3339
 from ledger.wire import percent, window_fields
 
 ALL_TYPES: Final = "all"
-FILTER_PARAMETERS: Final = (*("action", "type", "user_id", "tier", "model", "rule_id", "q", "since", "until"),)
+FILTER_PARAMETERS: Final = ("action", "type", "user_id", "tier", "group", "model", "rule_id", "q", "since", "until")
 NO_WINDOW: Final = {"window": None, "window_start": None, "resets_at": None}
 
 
@@ -27,6 +27,7 @@ def read_filter(query: Query) -> EventFilter:
         types=None if ALL_TYPES in wanted else wanted,
         user_id=query.name("user_id"),
         tier=query.name("tier"),
+        group=query.text("group"),
         model=query.text("model"),
         rule_id=query.text("rule_id"),
         text=query.text("q") or "",
@@ -45,7 +46,9 @@ def event_fields(event: Event) -> dict[str, Any]:
         "user_id": event.user_id,
         "tier": event.tier or None,
         "request_id": event.request_id,
+        "group": event.group or None,
         "model": event.model or None,
+        "price_version": event.price_version or None,
         "reason": event.reason,
         "amount_usd": usd_number(event.amount_nanos),
         "rule_id": event.rule_id or None,

@@ -52,6 +52,7 @@ EVENT_FILTERS: Final = (
     words("type", [*(str(kind) for kind in EventType), "all"]),
     query("user_id", USER_ID),
     query("tier", USER_ID),
+    query("group", TEXT),
     query("model", TEXT),
     query("rule_id", TEXT),
     query("q", TEXT),

@@ -60,7 +60,8 @@ local function outcomes_text(lines)
   return table.concat(parts, ',')
 end
 
--- Adds an event. `call`: user, request, tier, model, meta. `lines[chosen]` is the rule it is about; 0: none.
+-- Adds an event. `call`: user, request, tier, group, model, price_version, meta. `lines[chosen]` is the rule it is
+-- about; 0: none.
 local function log_event(type, call, amount, reason, lines, chosen)
   local line = lines[chosen]
   local counter = line and line.counter
@@ -77,7 +78,9 @@ local function log_event(type, call, amount, reason, lines, chosen)
     'spend', counter and digits(counter.spend) or '',
     'held', counter and digits(counter.held) or '',
     'limit', line and line.rule.limit_text or '',
+    'group', call.group,
     'model', call.model,
+    'price_version', call.price_version,
     'meta', call.meta,
     'outcomes', outcomes_text(lines),
   }

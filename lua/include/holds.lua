@@ -49,7 +49,15 @@ end
 
 local function call_of(record)
   local fields = record.fields
-  return { user = fields.user, request = fields.request, tier = fields.tier, model = fields.model, meta = '' }
+  return {
+    user = fields.user,
+    request = fields.request,
+    tier = fields.tier,
+    group = fields.group,
+    model = fields.model,
+    price_version = fields.price_version,
+    meta = '',
+  }
 end
 
 -- Warns of the thresholds that a charge to an ended hold has reached, with one event. Returns the lines.

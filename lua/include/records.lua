@@ -9,15 +9,20 @@
 --   answer context    the first answer's numbers; the rules they are about (the ledger's own text)
 --   windows           codes of the counters, joined by ","
 --   tiers             tier totals: code 0x1F tier, joined by 0x1E
+--   group model       what the call was for
+--   price_version     of the price book that made the amount of tokens; empty for an amount as sent
+--   input output      tokens that were charged; empty for none
+--   unpriced          1: the amount stands for a usage without a price, which a settle may still correct
 --   budgets           index of the counter 0x1F rule's text, joined by 0x1E
---   tier model        for events
+--   tier              for events
 --   on_expiry         charge or release; on_unpriced: nano-USD to charge, empty for the estimate
---   settle_sent settle_answer provisional   the settlement; provisional is 1 while it had no price
+--   settle_sent settle_answer   the settlement
 -- A string costs one command to write and a third of a hash's memory; ledger/audit_snapshot.py reads it too.
 local RECORD_FIELDS = {
   'op', 'sent', 'state', 'charged', 'at', 'answer', 'context', 'windows', 'tiers',
-  'user', 'request', 'amount', 'deadline', 'budgets', 'tier', 'model', 'on_expiry', 'on_unpriced',
-  'settle_sent', 'settle_answer', 'provisional',
+  'group', 'model', 'price_version', 'input', 'output', 'unpriced',
+  'user', 'request', 'amount', 'deadline', 'budgets', 'tier', 'on_expiry', 'on_unpriced',
+  'settle_sent', 'settle_answer',
 }
 local RECORD_TTL_MS = 48 * 3600 * 1000
 local OPEN_HOLD_TTL_MS = 40 * 24 * 3600 * 1000 -- far past the longest deadline: expiry is decided, never left to a TTL

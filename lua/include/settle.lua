@@ -25,9 +25,22 @@ local function unattributed(operation, status)
   change_record(record, { 'op', 'unattributed', 'user', operation.user, 'request', operation.request })
   local amount = operation.amount or 0
   unattributed_amounts[#unattributed_amounts + 1] = amount
-  local call = { user = operation.user, request = operation.request, tier = '', model = operation.model, meta = '' }
-  log_event('unattributed', call, amount, status, {}, 0)
+  operation.tier, operation.meta = '', ''
+  log_event('unattributed', operation, amount, status, {}, 0)
   return { status }
+end
+
+-- Notes in the record what was used and how it was priced. A settle by amount keeps the model of the reserve.
+local function note_usage(operation, record)
+  change_record(record, {
+    'price_version', operation.price_version,
+    'input', tokens_text(operation.input),
+    'output', tokens_text(operation.output),
+    'unpriced', operation.amount and '' or '1',
+  })
+  if operation.model ~= '' then
+    change_record(record, { 'model', operation.model })
+  end
 end
 
 -- Charges a settle whose hold is not known any more, under its own id, in the windows of the reserve.
@@ -45,10 +58,11 @@ local function reconstruct(operation)
     'at', digits(math.min(operation.reserved_at_ms, now_ms)),
     'user', operation.user,
     'request', operation.request,
+    'group', operation.group,
     'model', operation.model,
     'settle_sent', operation.sent,
-    'provisional', is_unpriced and '1' or '',
   })
+  note_usage(operation, record)
   change_record(record, { 'context', plan.context, 'windows', plan.windows_text, 'tiers', plan.tiers_text })
   change_record(record, hold_fields(plan))
   local found, call = lines_of(record), call_of(record)
@@ -107,11 +121,8 @@ local function replace(operation, record, state_before)
   change_record(record, {
     'charged', digits(actual),
     'settle_sent', operation.sent,
-    'provisional', operation.amount and '' or '1',
   })
-  if operation.model ~= '' then
-    change_record(record, { 'model', operation.model })
-  end
+  note_usage(operation, record)
   log_settlement(operation, record, state_before, actual)
   local lines = warn_after_charge(record, actual)
   local unpriced = operation.amount and 0 or 1
@@ -123,7 +134,7 @@ local function settle_again(operation, record)
   if record.fields.settle_sent == operation.sent then
     return reply('replay', record, record.fields.settle_answer)
   end
-  if record.fields.provisional == '1' and operation.amount then
+  if record.fields.unpriced == '1' and operation.amount then
     return replace(operation, record, 'settled')
   end
   return { 'conflict', 'already_settled' }

@@ -19,9 +19,9 @@ MAX_META_BYTES: Final = 1024
 MAX_OPERATIONS: Final = 256
 
 FIELDS: Final[Mapping[Operation, frozenset[str]]] = {
-    Operation.CHECK: frozenset({"request_id", "user_id", "tier", "cost_usd", "usage", "meta"}),
-    Operation.RESERVE: frozenset({"request_id", "user_id", "tier", "estimate_usd", "usage", "ttl_s", "meta"}),
-    Operation.SETTLE: frozenset({"request_id", "user_id", "tier", "cost_usd", "usage", "reserved_at"}),
+    Operation.CHECK: frozenset({"request_id", "user_id", "tier", "group", "cost_usd", "usage", "meta"}),
+    Operation.RESERVE: frozenset({"request_id", "user_id", "tier", "group", "estimate_usd", "usage", "ttl_s", "meta"}),
+    Operation.SETTLE: frozenset({"request_id", "user_id", "tier", "group", "cost_usd", "usage", "reserved_at"}),
     Operation.RELEASE: frozenset({"request_id", "user_id"}),
     Operation.EXTEND: frozenset({"request_id", "user_id", "ttl_s"}),
 }
@@ -87,6 +87,7 @@ def _admit(operation: Operation, user_id: str, fields: dict[str, Any]) -> AdmitR
         user_id=user_id,
         request_id=request_id,
         tier=_tier(fields),
+        group=_group(fields),
         amount_nanos=amount_nanos,
         usage=usage,
         ttl_s=_ttl_s(fields),
@@ -104,6 +105,7 @@ def _resolve(operation: Operation, user_id: str, fields: dict[str, Any]) -> Reso
         user_id=user_id,
         request_id=parse_request_id(_required(fields, "request_id"), field="request_id"),
         tier=_tier(fields),
+        group=_group(fields),
         amount_nanos=amount_nanos,
         usage=usage,
         ttl_s=_ttl_s(fields),
@@ -130,6 +132,11 @@ def _required(fields: dict[str, Any], name: str) -> Any:
 def _tier(fields: dict[str, Any]) -> str | None:
     tier = fields.get("tier")
     return None if tier is None else parse_name(tier, field="tier", refuse_any_tier=True)
+
+
+def _group(fields: dict[str, Any]) -> str | None:
+    group = fields.get("group")
+    return None if group is None else parse_name(group, field="group")
 
 
 def _ttl_s(fields: dict[str, Any]) -> int:

@@ -78,6 +78,7 @@ def _all_request_fields() -> dict[str, Schema]:
         "request_id": {**USER_ID, "maxLength": MAX_REQUEST_ID_LENGTH},
         "user_id": USER_ID,
         "tier": TIER,
+        "group": USER_ID,
         "cost_usd": ref("UsdAmount"),
         "estimate_usd": ref("UsdAmount"),
         "usage": ref("Usage"),

@@ -295,7 +295,9 @@ async def test_an_adjustment_is_one_event_with_its_note(caller: Caller) -> None:
         "spend": str(nanos(3)),
         "held": "0",
         "limit": str(nanos(10)),
+        "group": "",
         "model": "",
+        "price_version": "",
         "meta": '{"actor":"ops","note":"refund"}',
         "outcomes": "",
     } == event

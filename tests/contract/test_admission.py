@@ -347,7 +347,8 @@ async def test_an_event_tells_the_counter_after_the_operation(ledger: LedgerUnde
     watched = rule(action=Action.WARN)
     caller = Caller(ledger, rules(watched))
     await caller.reserve(1)
-    await caller.check(8, model="m", meta='{"team":"a"}', request_id="r1", tier="pro")
+    usage = {"group": "search", "model": "m", "price_version": "book 1"}
+    await caller.check(8, **usage, meta='{"team":"a"}', request_id="r1", tier="pro")
     (event,) = await ledger.book.events()
     window = caller.plan().budgets[0].terms.window.code
     assert {
@@ -363,7 +364,7 @@ async def test_an_event_tells_the_counter_after_the_operation(ledger: LedgerUnde
         "spend": str(nanos(8)),
         "held": str(nanos(1)),
         "limit": str(nanos(10)),
-        "model": "m",
+        **usage,
         "meta": '{"team":"a"}',
         "outcomes": f"{watched.id}=warn",
     } == event

@@ -475,6 +475,31 @@ async def test_an_unpriced_settle_charges_the_estimate(caller: Caller) -> None:
     assert ("unpriced", "new-model") == (event["type"], event["model"])
 
 
+async def test_a_hold_keeps_its_group_and_takes_the_usage_of_its_settle(caller: Caller) -> None:
+    """The reserve says what the call is for, the settle which model answered and by which prices."""
+    await caller.reserve(4, request_id="h", group="search", model="asked", price_version="book 1")
+    await caller.settle("h", 5, group="other", model="answered", price_version="book 2", output_tokens=7)
+    (event,) = await caller.under_test.book.events()
+    assert ("overrun", "search", "answered", "book 2") == tuple(
+        event[name] for name in ("type", "group", "model", "price_version")
+    )
+
+
+async def test_a_settle_by_amount_keeps_the_model_of_the_reserve(caller: Caller) -> None:
+    """The amount is the caller's own, whatever prices made the estimate."""
+    await caller.reserve(4, request_id="h", model="asked", price_version="book 1")
+    await caller.settle("h", 5)
+    (event,) = await caller.under_test.book.events()
+    assert ("asked", "") == (event["model"], event["price_version"])
+
+
+async def test_a_reconstructed_settle_has_its_own_group(caller: Caller) -> None:
+    """Nobody knows the hold any more, so what the settle says is all there is."""
+    await caller.settle("h", 5, reserved_at_ms=NOON_MS, group="search", model="m", price_version="book 1")
+    (event,) = await caller.under_test.book.events()
+    assert ("search", "m", "book 1") == (event["group"], event["model"], event["price_version"])
+
+
 async def test_an_unpriced_settle_charges_what_the_rule_says(ledger: LedgerUnderTest) -> None:
     """With `charge_usd` the rule's amount replaces the estimate."""
     caller = Caller(ledger, rules(rule(on_unpriced=charging(0.5))))

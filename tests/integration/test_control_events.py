@@ -38,7 +38,8 @@ def rows_of(text: str) -> list[dict[str, str]]:
 async def test_a_blocked_call_is_an_event_with_every_column(control: ControlReads) -> None:
     """Time, user, action, spend at that time with the holds beside it, limit, window; tier, reason, model, rule."""
     await control.check("ann", 4, tier="free")
-    decision = await control.check("ann", 2, tier="free", request_id="r-9", model="gpt-5", meta='{"app":"chat"}')
+    usage = {"group": "search", "model": "gpt-5", "price_version": "book 1"}
+    decision = await control.check("ann", 2, tier="free", request_id="r-9", meta='{"app":"chat"}', **usage)
     _, page = await control.get("events", action="blocked")
     (event,) = page["items"]
     rule = decision.budgets[0].terms
@@ -48,7 +49,7 @@ async def test_a_blocked_call_is_an_event_with_every_column(control: ControlRead
         "user_id": "ann",
         "tier": "free",
         "request_id": "r-9",
-        "model": "gpt-5",
+        **usage,
         "reason": "limit",
         "amount_usd": 2,
         "rule_id": rule.rule_id,
@@ -181,8 +182,8 @@ async def test_a_row_of_the_csv_has_exact_amounts_and_moments(control: ControlRe
                 COLUMNS,
                 [
                     *("2026-01-31T12:00:00.123Z", "alice", "blocked", "5.00", "0.00", "5.00", "day"),
-                    *("2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z", "1.00", "free", "limit", "gpt-5", "rule-1"),
-                    *("r-1", "1769860800123-0-0"),
+                    *("2026-01-31T00:00:00Z", "2026-02-01T00:00:00Z", "1.00", "free", "limit"),
+                    *("search", "gpt-5", "book 1", "rule-1", "r-1", "1769860800123-0-0"),
                 ],
                 strict=True,
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -26,6 +27,8 @@ from tests.support.ledger_under_test import (
 
 USERS = ("ann", "bob", "cyd")
 TIERS = ("free", "pro", None)
+GROUPS = ("search", "chat", "")
+MODELS = ("m-large", "m-small")
 REQUESTS = 5
 END_MS = NOON_MS + 44 * HOUR_MS
 """No record is forgotten within a scenario, so that servers with a clock of their own can play it too."""
@@ -65,7 +68,10 @@ RULE_SETS: tuple[RuleSet, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A check or a reserve. `plan_shift_h` plans at another time than now; `late` sends it past its deadline."""
+    """A check or a reserve. `plan_shift_h` plans at another time than now; `late` sends it past its deadline.
+
+    `tokens` None stands for an amount, else it is a usage of `model`, priced or not.
+    """
 
     operation: Operation
     user: str
@@ -77,11 +83,17 @@ class Call:
     refused: bool = False
     late: bool = False
     plan_shift_h: int = 0
+    group: str = ""
+    model: str = MODELS[0]
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A settle (None: without a price), release, extend or expire. `reserved_ago_ms` is the reserve's age or None."""
+    """A settle (None: without a price), release, extend or expire. `reserved_ago_ms` is the reserve's age or None.
+
+    A settle is by usage of `model` if it has `tokens` or no price.
+    """
 
     operation: Operation
     user: str
@@ -90,6 +102,9 @@ class End:
     tier: str | None
     ttl_s: int = 60
     reserved_ago_ms: int | None = None
+    group: str = ""
+    model: str = MODELS[0]
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +135,7 @@ class PassTime:
 
 Step = tuple[Call, ...] | tuple[End, ...] | Correct | UseRules | PassTime
 
+_groups, _models, _tokens = st.sampled_from(GROUPS), st.sampled_from(MODELS), st.sampled_from((None, None, 0, 7))
 _users, _tiers, _requests = st.sampled_from(USERS), st.sampled_from(TIERS), st.integers(0, REQUESTS - 1)
 _dollars = st.integers(0, 6)
 _ttls = st.sampled_from((1, 60, 3600))
@@ -137,6 +153,9 @@ _calls = st.builds(
     refused=_rarely,
     late=_rarely,
     plan_shift_h=st.sampled_from((*[0] * 20, -24, 24)),
+    group=_groups,
+    model=_models,
+    tokens=_tokens,
 )
 _ends = st.builds(
     End,
@@ -151,6 +170,9 @@ _ends = st.builds(
     reserved_ago_ms=st.sampled_from(
         (*[None] * 9, 0, 3 * HOUR_MS, 30 * HOUR_MS, RETENTION_MS + 1, -1, -FUTURE_TOLERANCE_MS - 1)
     ),
+    group=_groups,
+    model=_models,
+    tokens=_tokens,
 )
 _corrections = st.builds(
     Correct,
@@ -197,7 +219,8 @@ def _admission(call: Call, rule_set: RuleSet, now_ms: int) -> Admission:
         sent=sent_text(call.operation, call.tier, "usage" if call.unpriced else str(amount), ttl_ms),
         not_after_ms=now_ms - 1 if call.late else FAR_MS,
         ttl_ms=ttl_ms,
-        model="model" if call.unpriced else "",
+        group=call.group,
+        **_usage_of(call.model, call.tokens, unpriced=call.unpriced),
         refusal=Reason.UNPRICED if call.refused else None,
         refusal_budget=len(plan.budgets) - 1 if call.refused and plan.budgets else None,
         unpriced=call.unpriced,
@@ -227,8 +250,18 @@ def _resolution(end: End, rule_set: RuleSet, now_ms: int) -> Resolution:
         sent=sent_text(end.operation, None, "usage" if amount is None else str(amount), 0),
         reserved_at_ms=reserved_at_ms,
         plan=plan,
-        model="" if amount is not None else "model",
+        group=end.group,
+        **_usage_of(end.model, end.tokens, unpriced=amount is None),
     )
+
+
+def _usage_of(model: str, tokens: int | None, *, unpriced: bool) -> dict[str, Any]:
+    """Return the fields of an operation that come from a usage; none for an amount."""
+    if tokens is None and not unpriced:
+        return {}
+    count = tokens or 0
+    version = "" if unpriced else "book 1"
+    return {"model": model, "price_version": version, "input_tokens": count, "output_tokens": 2 * count}
 
 
 def adjustment_of(step: Correct, rule_set: RuleSet, now_ms: int) -> Adjustment:

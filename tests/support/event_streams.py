@@ -29,7 +29,9 @@ def event_fields(**changes: object) -> dict[str, str]:
         "spend": 5_000_000_000,
         "held": 0,
         "limit": 5_000_000_000,
+        "group": "search",
         "model": "gpt-5",
+        "price_version": "book 1",
         "meta": "",
         "outcomes": "rule-1=block",
     }

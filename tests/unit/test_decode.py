@@ -36,9 +36,15 @@ def _refusal(operation: Operation, body: object) -> InvalidInput:
 
 def test_a_check_is_read_to_the_nano() -> None:
     """A check becomes a request with its amount in nano-USD and nothing made up."""
-    body = {"user_id": "alice", "tier": "pro", "request_id": "r-1", "cost_usd": "0.000000001"}
+    body = {"user_id": "alice", "tier": "pro", "group": "g", "request_id": "r-1", "cost_usd": "0.000000001"}
     expected = AdmitRequest(
-        operation=Operation.CHECK, user_id="alice", request_id="r-1", tier="pro", amount_nanos=1, usage=None
+        operation=Operation.CHECK,
+        user_id="alice",
+        request_id="r-1",
+        tier="pro",
+        group="g",
+        amount_nanos=1,
+        usage=None,
     )
     assert expected == decode_request(Operation.CHECK, body)
 
@@ -120,7 +126,7 @@ def test_the_request_id_is_required_beyond_a_check(operation: Operation) -> None
 
 
 @pytest.mark.parametrize("value", ["", "a" * 257, "a\n", "a\x1fb", "\ud800", 7, True, ["alice"], {"id": "alice"}])
-@pytest.mark.parametrize("field", ["user_id", "tier"])
+@pytest.mark.parametrize("field", ["user_id", "tier", "group"])
 def test_a_name_that_no_key_can_have_is_refused(field: str, value: object) -> None:
     """Names are text of 1 to 256 printable characters."""
     assert field == _refusal(Operation.CHECK, {**CHECK, field: value}).field
