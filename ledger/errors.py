@@ -16,6 +16,7 @@
     ├── HoldTooOld              ``reserved_at`` is older than the retention (410)
     └── StoreError
         ├── StoreUnavailable    Redis did not answer in time, or not at all (503)
+        │   └── StoreNotAsked   nothing was sent, because Redis is not answering (503)
         ├── StoreOverloaded     our own queue is full (503)
         └── StoreFull           Redis refuses writes that need memory (503)
 
@@ -131,6 +132,10 @@ class StoreError(LedgerError):
 
 class StoreUnavailable(StoreError):
     """Redis did not answer in time, or could not be reached."""
+
+
+class StoreNotAsked(StoreUnavailable):
+    """Redis has not been answering, or the deadline had passed: nothing was sent, so nothing can have landed."""
 
 
 class StoreOverloaded(StoreError):

@@ -1,5 +1,6 @@
 """The ledger in Redis: one method per program in ``lua/``."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -96,6 +97,16 @@ class RedisLedger:
         keys, encoded = self._partitions[number], self._shelves[number].get(plan)
         all_keys = [*encoded.keys, keys.holds(user_id), *encoded.counter_keys(user_id)]
         return decode_usage(await self._run("usage", all_keys, ["1", encoded.text]))
+
+    async def probe(self, partition: int) -> None:
+        """Run ``lua/admit.lua`` without an operation: the way of every decision, which changes nothing.
+
+        Raises `StoreError`; a store that has reached maxmemory answers all the same.
+        """
+        keys = self._partitions[partition]
+        arguments = Batch(keys, self._shelves[partition]).arguments(keys.prefix, self._max_events)
+        with contextlib.suppress(StoreFull):
+            await self._run("admit", [keys.events, keys.due, keys.tiers], arguments)
 
     async def due_users(self, partition: int, limit: int) -> list[str]:
         """List users who may have holds past their deadline, the longest overdue first."""

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from ledger.errors import StoreError, StoreOverloaded, StoreUnavailable
+from ledger.errors import StoreError, StoreNotAsked, StoreOverloaded, StoreUnavailable
+from sidecar.breaker import Breaker
 
 Operation = TypeVar("Operation")
 Answer = TypeVar("Answer")
@@ -40,7 +41,8 @@ class LaneLimits:
 class Lane(Generic[Operation, Answer]):
     """One queue in front of one script of one partition.
 
-    `run` takes a batch and returns its answers in order. `observe` is told of every run: operations and seconds.
+    `run` takes a batch and returns its answers in order. `observe` is told of every run: operations and seconds. The
+    breaker is told whether the store answered; while it is open nothing is queued or sent.
     """
 
     def __init__(
@@ -48,14 +50,17 @@ class Lane(Generic[Operation, Answer]):
         run: Callable[[Sequence[Operation]], Awaitable[list[Answer]]],
         limits: LaneLimits,
         observe: Callable[[int, float], None],
+        breaker: Breaker,
     ) -> None:
         self._run = run
         self._limits = limits
+        # After a whole deadline nobody waits for a run any more.
+        self._run_limit_s = min(limits.command_timeout_s, limits.deadline_s)
         self._observe = observe
+        self._breaker = breaker
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Operation, asyncio.Future[Answer]]] = deque()
         self._arrivals: list[asyncio.Future[Answer]] = []
-        self._is_failing = False
         self._running: set[asyncio.Task[None]] = set()
 
     @property
@@ -66,8 +71,10 @@ class Lane(Generic[Operation, Answer]):
     def submit(self, operation: Operation) -> "asyncio.Future[Answer]":
         """Queue an operation. The future fails with `StoreError` at the latest after the deadline.
 
-        Raises `StoreOverloaded` at once when the queue is full; then nothing was sent.
+        Raises `StoreNotAsked` at once while the breaker is open, and `StoreOverloaded` when the queue is full; then
+        nothing was sent.
         """
+        self._breaker.check()
         if len(self._queue) >= self._limits.max_queue:
             raise StoreOverloaded("too many operations wait for the store")
         future: asyncio.Future[Answer] = self._loop.create_future()
@@ -105,6 +112,9 @@ class Lane(Generic[Operation, Answer]):
         if ends_turn:
             self._close_turn()
         while self._queue:
+            if self._breaker.is_open:
+                self._refuse_waiting()
+                return
             batch = [self._queue.popleft() for _ in range(self._next_size())]
             if self._queue and len(self._running) < IN_FLIGHT:
                 self._run_in_background(self._work())
@@ -127,7 +137,7 @@ class Lane(Generic[Operation, Answer]):
         operations = [operation for operation, _ in batch]
         started = time.perf_counter()
         try:
-            async with asyncio.timeout(self._limits.command_timeout_s):
+            async with asyncio.timeout(self._run_limit_s):
                 answers = await self._run(operations)
         except TimeoutError:
             self._fail(batch, StoreUnavailable("the store did not answer in time"))
@@ -140,7 +150,7 @@ class Lane(Generic[Operation, Answer]):
             self._fail(batch, StoreUnavailable("the store's answer could not be read"))
             raise
         else:
-            self._tell_recovery()
+            self._breaker.succeed()
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
@@ -152,20 +162,16 @@ class Lane(Generic[Operation, Answer]):
             if not entry[1].done():
                 await self._answer([entry])
 
-    def _tell_recovery(self) -> None:
-        if self._is_failing:
-            self._is_failing = False
-            log.warning("the store answers again")
-
     def _fail(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]], error: StoreError) -> None:
-        """Fail a batch, and with it all that waits behind it: the store is not answering. Logged once an outage."""
-        if not self._is_failing:
-            self._is_failing = True
-            log.warning("%s (%s); the rules' failure policies decide until it does", error, error.__cause__)
-        waiting = [*batch, *self._queue] if error.code == StoreUnavailable.code else batch
-        if waiting is not batch:
-            self._queue.clear()
-        _fail_all([future for _, future in waiting], error)
+        """Fail a batch, and if the store did not answer, with it all that waits behind it for the same silence."""
+        _fail_all([future for _, future in batch], error)
+        if error.code == StoreUnavailable.code:
+            self._breaker.fail(error)
+            self._refuse_waiting()
+
+    def _refuse_waiting(self) -> None:
+        waiting, self._queue = self._queue, deque()
+        _fail_all([future for _, future in waiting], StoreNotAsked("the store is not answering; nothing was sent"))
 
 
 def _give_up(futures: list["asyncio.Future[Any]"]) -> None:

@@ -9,12 +9,13 @@ from itertools import groupby
 from typing import Final, TypeVar
 
 from ledger.decisions import RETENTION_MS, Decision, Operation, Reason, Settlement, StalePlan, TooLate
-from ledger.errors import InvalidInput, LedgerError, StoreError, StoreUnavailable
+from ledger.errors import InvalidInput, LedgerError, StoreError, StoreNotAsked, StoreUnavailable
 from ledger.money import CAP_NANOS
 from ledger.operations import Admission, Admitted, Ledger, Resolution, Resolved, sent_text
 from ledger.plans import Plan
 from ledger.prices import Usage
 from ledger.rules import Action, PolicyKind
+from sidecar.breaker import Breaker
 from sidecar.coalescer import Lane
 from sidecar.failure_policy import FailurePolicy
 from sidecar.metrics import Metrics
@@ -36,11 +37,15 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lanes:
-    """The queues in front of the store, one of each for every partition."""
+    """The queues in front of the store, one of each for every partition, and the breaker of each.
+
+    Partitions of one store share its breaker.
+    """
 
     partition_of: Callable[[str], int]
     admit: Sequence[Lane[Admission, Admitted]]
     resolve: Sequence[Lane[Resolution, Resolved]]
+    breakers: Sequence[Breaker]
 
 
 class Enforcer:
@@ -119,6 +124,7 @@ class Enforcer:
 
     async def usage(self, user_id: str, tier: str | None) -> UsageView:
         """Read what a user has spent and holds; raises `StoreError`."""
+        self._lanes.breakers[self._lanes.partition_of(user_id)].check()
         plan = self._plan(user_id, tier, self._clock.now_ms())
         usage = await self._ledger.usage(user_id, plan)
         if not plan.valid_from_ms <= usage.at_ms < plan.valid_until_ms:
@@ -159,7 +165,7 @@ class Enforcer:
         """Put an operation to the store. A lane gives it a whole deadline; one that has less left is bounded here."""
         left_s = deadline_s - self._loop.time()
         if left_s <= 0:
-            raise StoreUnavailable("the deadline has passed; nothing was sent")
+            raise StoreNotAsked("the deadline has passed; nothing was sent")
         if left_s > self._deadline_s - TURN_S:
             return await lane.submit(operation)
         try:

@@ -13,6 +13,7 @@ from prometheus_client import (
 
 from ledger.decisions import Decision, Settlement
 from ledger.rules import RuleSet
+from sidecar.breaker import BreakerState
 
 DECISION_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -60,6 +61,7 @@ class Metrics:
             registry=registry,
         )
         self._define_rules()
+        self._define_breaker()
         self._loop_lag = Gauge("spendgate_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
         self._streams = Gauge("spendgate_streams", "WebSocket streams that are open.", registry=registry)
         self._queue = Gauge("spendgate_queue_operations", "Operations waiting for the store.", registry=registry)
@@ -82,6 +84,18 @@ class Metrics:
             registry=registry,
         )
         self._rejected = Counter("spendgate_rules_rejected", "Rule sets refused.", registry=registry)
+
+    def _define_breaker(self) -> None:
+        registry = self.registry
+        self._breaker_open = Gauge(
+            "spendgate_breaker_open",
+            "Circuit breakers that keep operations from the store now; its probes included.",
+            registry=registry,
+        )
+        transitions = Counter(
+            "spendgate_breaker_transitions", "Changes of a circuit breaker's state.", ("to",), registry=registry
+        )
+        self._transitions = {state: transitions.labels(state) for state in BreakerState}
 
     def record_decision(self, decision: Decision, seconds: float) -> None:
         """Count a check or reserve that was answered after `seconds`."""
@@ -107,6 +121,11 @@ class Metrics:
         """Count a failure of the store that an operation met."""
         self.store_failures += 1
         self._store_errors.labels(code).inc()
+
+    def record_breaker(self, state: BreakerState, *, now_open: int) -> None:
+        """Count a transition, and show how many breakers are open after it."""
+        self._transitions[state].inc()
+        self._breaker_open.set(now_open)
 
     def record_problem(self, code: str) -> None:
         """Count an answer that was no decision."""

@@ -19,6 +19,7 @@ from ledger.redis_ledger import RedisLedger
 from ledger.rule_store import RuleStore
 from ledger.script_connection import ScriptConnection
 from sidecar.app import make_admin_app, make_decision_app
+from sidecar.breaker import Breaker, BreakerLimits, BreakerState, Prober
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.failure_policy import FailurePolicy
@@ -108,9 +109,6 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
             max_events=settings.stream_max_events,
             connections=connections,
         )
-        if not await greet_store(settings):
-            log.warning("starting without the store: the rules' failure policies answer until it is there")
-            background.start(keep_greeting(settings))
         async with _serving(settings, ledger, rules, metrics, background) as listeners:
             yield listeners
     finally:
@@ -129,7 +127,13 @@ async def _serving(
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     clock = StoreClock()
-    lanes = make_lanes(ledger, settings, metrics, clock)
+    breaker = make_breaker(settings, metrics)
+    lanes = make_lanes(ledger, settings, metrics, clock, breaker)
+    probe = Prober(breaker, lambda: ledger.probe(0), timeout_s=settings.command_timeout_ms / 1000)
+    background.start(probe.run())
+    if not await greet_store(settings):
+        breaker.trip("the store did not answer at the start")
+        background.start(keep_greeting(settings))
     enforcer = Enforcer(
         ledger=ledger,
         lanes=lanes,
@@ -142,7 +146,7 @@ async def _serving(
     sweeper = Sweeper(
         ledger,
         clock,
-        partitions=settings.partitions,
+        breakers=lanes.breakers,
         interval_s=settings.sweep_interval_ms / 1000,
         on_error=metrics.record_store_error,
     )
@@ -166,7 +170,17 @@ def _depth(lanes: Lanes) -> int:
     return sum(lane.depth for lane in lanes.admit) + sum(lane.depth for lane in lanes.resolve)
 
 
-def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock: StoreClock) -> Lanes:
+def make_breaker(settings: Settings, metrics: Metrics) -> Breaker:
+    """Return the breaker of the one store that all partitions are in."""
+    limits = BreakerLimits(failure_pct=settings.breaker_failure_pct, longest_pause_s=settings.breaker_pause_ms / 1000)
+
+    def on_change(state: BreakerState) -> None:
+        metrics.record_breaker(state, now_open=0 if state is BreakerState.CLOSED else 1)
+
+    return Breaker(limits, on_change=on_change)
+
+
+def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock: StoreClock, breaker: Breaker) -> Lanes:
     """Return the lanes of every partition."""
     limits = LaneLimits(
         max_batch=settings.max_batch,
@@ -185,8 +199,9 @@ def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock:
 
     return Lanes(
         partition_of=ledger.partition_of,
-        admit=[Lane(admit, limits, metrics.record_batch) for _ in partitions],
-        resolve=[Lane(ledger.resolve, limits, metrics.record_batch) for _ in partitions],
+        admit=[Lane(admit, limits, metrics.record_batch, breaker) for _ in partitions],
+        resolve=[Lane(ledger.resolve, limits, metrics.record_batch, breaker) for _ in partitions],
+        breakers=[breaker for _ in partitions],
     )
 
 

@@ -51,6 +51,16 @@ SETTINGS: Final = (
     Setting(
         name="connect_timeout_ms", parse=number(5, 10_000), default="50", unit="ms", help="connecting to the store"
     ),
+    Setting(
+        name="breaker_failure_pct",
+        parse=number(1, 100),
+        default="50",
+        unit="percent",
+        help="of the last 10 script runs failed: the store is not asked until a probe finds it well",
+    ),
+    Setting(
+        name="breaker_pause_ms", parse=number(10, 60_000), default="2000", unit="ms", help="longest between two probes"
+    ),
     Setting(name="max_queue", parse=number(1, 1_000_000), default="4096", unit="operations", help="waiting, a lane"),
     Setting(name="max_batch", parse=number(1, 256), default="64", unit="operations", help="in one script"),
     Setting(name="max_body_bytes", parse=number(1024, 2**26), default="1048576", unit="bytes", help="a request's body"),
@@ -94,6 +104,8 @@ class Settings:
     deadline_ms: int
     command_timeout_ms: int
     connect_timeout_ms: int
+    breaker_failure_pct: int
+    breaker_pause_ms: int
     max_queue: int
     max_batch: int
     max_body_bytes: int

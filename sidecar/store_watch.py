@@ -37,4 +37,4 @@ async def keep_greeting(settings: Settings) -> None:
     """Repeat until the store was greeted; for a sidecar that started without it."""
     while not await greet_store(settings):  # noqa: ASYNC110 - the store sends no event
         await asyncio.sleep(RETRY_INTERVAL_S)
-    log.warning("the store answers: decisions are exact again")
+    log.info("the store answers, and was greeted")

@@ -6,12 +6,13 @@ Every sidecar sweeps; two that meet do no harm, because a hold expires once.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from ledger.decisions import Operation
 from ledger.errors import StoreError, StoreUnavailable
 from ledger.operations import Ledger, Resolution
+from sidecar.breaker import Breaker
 from sidecar.store_clock import StoreClock
 
 MAX_USERS_A_SWEEP: Final = 500
@@ -24,20 +25,24 @@ log = logging.getLogger("spendgate.sweeper")
 
 
 class Sweeper:
-    """Runs one sweep an interval over all partitions, each after a random share of it."""
+    """Runs one sweep an interval over all partitions, each after a random share of it.
+
+    `breakers` are those of the partitions, in order: one that is open is left alone, and one is told of a store that
+    does not answer the sweeper, so that the first caller after a quiet time does not have to find out.
+    """
 
     def __init__(
         self,
         ledger: Ledger,
         clock: StoreClock,
         *,
-        partitions: int,
+        breakers: Sequence[Breaker],
         interval_s: float,
         on_error: Callable[[str], None],
     ) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._partitions = partitions
+        self._breakers = breakers
         self._interval_s = interval_s
         self._on_error = on_error
         self._is_failing = False
@@ -50,19 +55,32 @@ class Sweeper:
                 await self.sweep()
             except StoreError as error:
                 self._fail(error)
-            else:
-                if self._is_failing:
-                    log.warning("the store answers the sweeper again")
-                self._is_failing = False
 
     async def sweep(self) -> int:
         """Resolve due holds once; returns how many users were swept."""
-        self._clock.observe(await _bounded(self._ledger.store_time_ms()))
         swept = 0
-        for partition in range(self._partitions):
-            for user_id in await _bounded(self._ledger.due_users(partition, MAX_USERS_A_SWEEP)):
-                swept += await self._expire(user_id)
-            await _bounded(self._ledger.trim_events(partition))
+        if all(breaker.is_open for breaker in self._breakers):
+            return swept
+        for partition, breaker in enumerate(self._breakers):
+            if breaker.is_open:
+                continue
+            try:
+                swept += await self._sweep(partition)
+            except StoreError as error:
+                breaker.fail(error)
+                raise
+        self._clock.observe(await _bounded(self._ledger.store_time_ms()))
+        if self._is_failing:
+            log.warning("the store answers the sweeper again")
+        self._is_failing = False
+        return swept
+
+    async def _sweep(self, partition: int) -> int:
+        """Sweep one partition."""
+        swept = 0
+        for user_id in await _bounded(self._ledger.due_users(partition, MAX_USERS_A_SWEEP)):
+            swept += await self._expire(user_id)
+        await _bounded(self._ledger.trim_events(partition))
         return swept
 
     async def _expire(self, user_id: str) -> bool:

@@ -25,7 +25,7 @@ LOST_EVERY: Final = 3
 REPEATS: Final = 60
 WORDS: Final = 300
 WITHIN_S: Final = 10.0
-TIMEOUTS: Final = {"deadline_ms": 150, "command_timeout_ms": 60}
+TIMEOUTS: Final = {"deadline_ms": 150, "command_timeout_ms": 60, "breaker_failure_pct": 100}
 
 
 def losing(fate: Fate) -> Fate:

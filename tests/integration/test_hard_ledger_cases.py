@@ -15,6 +15,7 @@ from ledger.redis_ledger import RedisLedger
 from ledger.rules import Action, RuleSet
 from ledger.script_connection import ScriptConnection
 from ledger.windows import Calendar
+from sidecar.breaker import Breaker, BreakerLimits
 from sidecar.store_clock import StoreClock
 from sidecar.sweeper import Sweeper
 from tests.support.ledger_under_test import nanos, rule, rules, template
@@ -129,7 +130,9 @@ async def test_a_broken_user_does_not_stop_the_sweep(book: Book) -> None:
     while await book.ledger.store_time_ms() <= book.now_ms + 5:
         pass  # Each turn asks the store for its time; the holds are due within milliseconds.
     codes: list[str] = []
-    sweeper = Sweeper(book.ledger, StoreClock(), partitions=1, interval_s=1.0, on_error=codes.append)
+    sweeper = Sweeper(
+        book.ledger, StoreClock(), breakers=[Breaker(BreakerLimits())], interval_s=1.0, on_error=codes.append
+    )
     assert (1, ["store_error"]) == (await sweeper.sweep(), codes)
     assert 10 == await book.spend(holds[1])
 

@@ -17,6 +17,7 @@ from ledger.prices import Price, PriceBook
 from ledger.rules import Action, RuleSet, Workspace
 from ledger.windows import WindowType
 from sidecar.app import make_admin_app, make_decision_app
+from sidecar.breaker import Breaker, BreakerLimits
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.failure_policy import FailurePolicy
@@ -176,10 +177,12 @@ def _settings(directory: Path, changes: dict[str, object]) -> Settings:
 
 
 def _enforcer(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> Enforcer:
+    breaker = Breaker(BreakerLimits())
     lanes = Lanes(
         partition_of=lambda _: 0,
-        admit=[Lane(ledger.admit, LIMITS, metrics.record_batch)],
-        resolve=[Lane(ledger.resolve, LIMITS, metrics.record_batch)],
+        admit=[Lane(ledger.admit, LIMITS, metrics.record_batch, breaker)],
+        resolve=[Lane(ledger.resolve, LIMITS, metrics.record_batch, breaker)],
+        breakers=[breaker],
     )
     clock = StoreClock(wall_ms=lambda: NOON_MS, monotonic_ms=lambda: 0.0)
     return Enforcer(

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from ledger.errors import StoreOverloaded, StoreUnavailable
+from ledger.errors import StoreFull, StoreNotAsked, StoreOverloaded, StoreUnavailable
+from sidecar.breaker import LEAST_RUNS, Breaker, BreakerLimits
 from sidecar.coalescer import Lane, LaneLimits
 
 
@@ -27,10 +28,10 @@ class Store:
         return [f"answer {operation}" for operation in operations]
 
 
-def make_lane(store: Store, **changes: float) -> "Lane[int, str]":
+def make_lane(store: Store, breaker: Breaker | None = None, **changes: float) -> "Lane[int, str]":
     """Return a lane with small bounds."""
     limits = {"max_batch": 4, "max_queue": 8, "command_timeout_s": 5.0, "deadline_s": 5.0, **changes}
-    return Lane(store.run, LaneLimits(**limits), lambda _size, _seconds: None)  # type: ignore[arg-type]
+    return Lane(store.run, LaneLimits(**limits), lambda _size, _seconds: None, breaker or Breaker(BreakerLimits()))  # type: ignore[arg-type]
 
 
 async def test_operations_of_one_turn_go_together() -> None:
@@ -78,8 +79,48 @@ async def test_a_timed_out_batch_fails_those_that_wait_behind_it() -> None:
     store.gate.clear()
     lane = make_lane(store, command_timeout_s=0.02, max_batch=1, max_queue=10)
     results = await asyncio.gather(*[lane.submit(number) for number in range(6)], return_exceptions=True)
-    assert {StoreUnavailable} == {type(result) for result in results}
+    # Two were under way and may have landed; the others were never sent, and say so.
+    assert [StoreUnavailable] * 2 + [StoreNotAsked] * 4 == [type(result) for result in results]
     assert 0 == lane.depth
+
+
+async def test_an_open_breaker_lets_nothing_into_the_lane() -> None:
+    """Nothing is queued, sent or waited for; what waited already is answered as well."""
+    store, breaker = Store(), Breaker(BreakerLimits())
+    store.gate.clear()
+    lane = make_lane(store, breaker, max_batch=1)
+    under_way = [lane.submit(number) for number in range(3)]
+    while len(store.batches) < 2:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0)
+    breaker.trip("told so")
+    with pytest.raises(StoreNotAsked):
+        lane.submit(3)
+    store.gate.set()
+    results = await asyncio.gather(*under_way, return_exceptions=True)
+    assert ["answer 0", "answer 1", StoreNotAsked] == [*results[:2], type(results[2])]
+    assert [[0], [1]] == store.batches
+
+
+async def test_a_run_never_takes_longer_than_its_callers_wait() -> None:
+    """The breaker learns of a frozen store after a deadline, even where a command may take longer than that."""
+    store, breaker = Store(), Breaker(BreakerLimits())
+    store.gate.clear()
+    lane = make_lane(store, breaker, deadline_s=0.01, command_timeout_s=60.0)
+    for number in range(LEAST_RUNS):
+        with pytest.raises(StoreUnavailable):
+            await lane.submit(number)
+        await lane.drain()
+    assert breaker.is_open
+
+
+async def test_a_store_that_refuses_opens_no_breaker() -> None:
+    """It answers: one user's broken key, or a full memory, must not keep the others from being decided exactly."""
+    store, breaker = Store(), Breaker(BreakerLimits())
+    lane = make_lane(store, breaker)
+    for error in (StoreUnavailable("WRONGTYPE", code="store_error"), StoreFull("maxmemory")):
+        store.error = error
+        await asyncio.gather(*[lane.submit(0) for _ in range(LEAST_RUNS)], return_exceptions=True)
+    assert not breaker.is_open
 
 
 async def test_a_cancelled_caller_shifts_no_answer() -> None:
@@ -133,7 +174,8 @@ async def test_what_arrives_as_a_batch_ends_does_not_wait_for_the_other_one() ->
         await gates[operations[0]].wait()
         return [f"answer {operation}" for operation in operations]
 
-    lane = Lane(run, LaneLimits(max_batch=1, max_queue=8, command_timeout_s=5.0, deadline_s=5.0), lambda _n, _s: None)
+    limits = LaneLimits(max_batch=1, max_queue=8, command_timeout_s=5.0, deadline_s=5.0)
+    lane = Lane(run, limits, lambda _n, _s: None, Breaker(BreakerLimits()))
     slow, quick = lane.submit(0), lane.submit(1)
     while len(begun) < 2:  # noqa: ASYNC110 - nothing tells
         await asyncio.sleep(0)

@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from ledger.errors import StoreUnavailable
+from sidecar.breaker import LEAST_RUNS, Breaker, BreakerLimits
 from sidecar.store_clock import StoreClock
 from sidecar.sweeper import Sweeper
 from tests.support.ledger_under_test import Caller, LedgerUnderTest, memory_under_test, nanos, rule, rules
@@ -10,7 +13,7 @@ from tests.support.ledger_under_test import Caller, LedgerUnderTest, memory_unde
 
 def sweeper(book: object, **changes: object) -> Sweeper:
     """Return a sweeper over one partition."""
-    settings = {"partitions": 1, "interval_s": 0.001, "on_error": lambda _code: None, **changes}
+    settings = {"breakers": [Breaker(BreakerLimits())], "interval_s": 0.001, "on_error": lambda _code: None, **changes}
     return Sweeper(book, StoreClock(), **settings)  # type: ignore[arg-type]
 
 
@@ -42,7 +45,8 @@ async def test_a_sweep_learns_the_stores_time() -> None:
     """The sidecar's idea of the store's time stays fresh."""
     under_test = memory_under_test()
     clock = StoreClock()
-    await Sweeper(under_test.ledger, clock, partitions=1, interval_s=1.0, on_error=lambda _code: None).sweep()  # type: ignore[arg-type]
+    breakers = [Breaker(BreakerLimits())]
+    await Sweeper(under_test.ledger, clock, breakers=breakers, interval_s=1.0, on_error=lambda _code: None).sweep()
     assert abs(clock.now_ms() - under_test.clock()) < 5_000
 
 
@@ -53,7 +57,7 @@ class Gone:
         self.asked = 0
         self.again = asyncio.Event()
 
-    async def store_time_ms(self) -> int:
+    async def due_users(self, _partition: int, _limit: int) -> list[str]:
         """Fail."""
         self.asked += 1
         if self.asked == 3:
@@ -68,3 +72,13 @@ async def test_a_store_that_is_gone_ends_no_sweeper() -> None:
     await asyncio.wait_for(store.again.wait(), 5)
     task.cancel()
     assert {"store_unavailable"} == set(codes)
+
+
+async def test_a_store_that_is_gone_opens_the_breaker_and_is_left_alone_then() -> None:
+    """A sidecar without callers finds out by itself, and an open breaker's store is asked by its probe only."""
+    store, breaker = Gone(), Breaker(BreakerLimits())
+    gone = sweeper(store, breakers=[breaker])
+    for _ in range(LEAST_RUNS):
+        with pytest.raises(StoreUnavailable):
+            await gone.sweep()
+    assert (True, 0, LEAST_RUNS) == (breaker.is_open, await gone.sweep(), store.asked)
