@@ -18,8 +18,8 @@ from cli.process_settings import add_settings, flags_of, wrong_settings
 from controlplane.settings import SETTINGS as CONTROL_SETTINGS
 from controlplane.settings import Settings as ControlSettings
 from ledger.errors import LedgerError, RuleSetInvalid
-from sidecar.service import run as run_sidecar
 from sidecar.settings import SETTINGS, Settings, SettingsError, redact_url
+from sidecar.start import run as run_sidecar
 
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 STORE_NAME: Final = "store"

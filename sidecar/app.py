@@ -12,11 +12,13 @@ from sidecar.api.direct import Handler, direct_routes
 from sidecar.api.problems import problem_middleware
 from sidecar.api.rules import RuleHandlers
 from sidecar.api.stream import StreamHandlers
+from sidecar.api.supervisor import SupervisorHandlers
 from sidecar.api.users import UserHandlers
 from sidecar.enforcer import Enforcer
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings, is_loopback
+from sidecar.worker_admin import WorkerAdmin
 
 DIRECT: Final[web.AppKey[Callable[[Handler], Handler]]] = web.AppKey("DIRECT")
 """Where an application keeps what its listener wraps around the general handler."""
@@ -53,4 +55,11 @@ def make_admin_app(*, rules: RuleCache, metrics: Metrics, queue_depth: Callable[
     """Return the application for probes, scrapes and the API's description."""
     app = web.Application(middlewares=[problem_middleware(metrics)])
     app.add_routes(AdminHandlers(rules, metrics, queue_depth=queue_depth).routes())
+    return app
+
+
+def make_supervisor_app(workers: WorkerAdmin) -> web.Application:
+    """Return the admin application of several workers' supervisor."""
+    app = web.Application(middlewares=[problem_middleware(Metrics())])
+    app.add_routes(SupervisorHandlers(workers).routes())
     return app

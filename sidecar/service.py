@@ -8,8 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import uvloop
-
 from ledger.background import Background, serve_until_stopped
 from ledger.connection import StoreTimeouts, connect
 from ledger.heartbeats import Heartbeats
@@ -24,8 +22,7 @@ from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.failure_policy import FailurePolicy
 from sidecar.heartbeat import Heartbeat
-from sidecar.listeners import Listeners
-from sidecar.logs import configure_logs
+from sidecar.listeners import Listeners, Place
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_file import RuleFile
@@ -47,22 +44,18 @@ COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
 log = logging.getLogger("spendgate")
 
 
-def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; in-flight decisions finish first. Raises what makes a start impossible."""
-    configure_logs(settings.log_level, settings.log_format)
-    log.info("settings: %s", settings.describe())
-    uvloop.run(serve(settings))
+async def serve(settings: Settings, *, on_serving: Callable[[Listeners], None], place: Place | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; in-flight decisions finish first. `place` is that of one of several workers.
 
-
-async def serve(settings: Settings) -> None:
-    """Do as `run`, on a running event loop. Raises `LedgerError` when a background task failed."""
+    Raises what makes a start impossible, and `LedgerError` when a background task failed.
+    """
 
     def tell(listeners: Listeners) -> None:
         _calm_collector()
-        log.info("serving decisions on %s, metrics on %s", listeners.decision_url, listeners.admin_url)
+        on_serving(listeners)
 
     await serve_until_stopped(
-        lambda fail: running_sidecar(settings, on_failure=fail),
+        lambda fail: running_sidecar(settings, on_failure=fail, place=place),
         on_serving=tell,
         on_stopping=lambda: log.info("stopping: in-flight decisions finish"),
     )
@@ -76,7 +69,9 @@ def _calm_collector() -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None]) -> AsyncIterator[Listeners]:
+async def running_sidecar(
+    settings: Settings, *, on_failure: Callable[[], None], place: Place | None = None
+) -> AsyncIterator[Listeners]:
     """Run a whole sidecar on the running loop; on leaving, everything it started has ended.
 
     `on_failure` is called when a background task fails: the process must not go on half alive.
@@ -109,7 +104,7 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
             max_events=settings.stream_max_events,
             connections=connections,
         )
-        async with _serving(settings, ledger, rules, metrics, background) as listeners:
+        async with _serving(settings, ledger, rules, metrics, background, place) as listeners:
             yield listeners
     finally:
         await background.stop()
@@ -123,7 +118,12 @@ async def running_sidecar(settings: Settings, *, on_failure: Callable[[], None])
 
 @contextlib.asynccontextmanager
 async def _serving(
-    settings: Settings, ledger: RedisLedger, rules: RuleCache, metrics: Metrics, background: Background
+    settings: Settings,
+    ledger: RedisLedger,
+    rules: RuleCache,
+    metrics: Metrics,
+    background: Background,
+    place: Place | None,
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     clock = StoreClock()
@@ -156,7 +156,7 @@ async def _serving(
         make_decision_app(enforcer=enforcer, rules=rules, settings=settings, metrics=metrics),
         make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: _depth(lanes)),
     )
-    await listeners.open(settings)
+    await listeners.open(settings, place)
     try:
         yield listeners
     finally:

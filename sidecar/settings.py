@@ -37,6 +37,7 @@ SETTINGS: Final = (
     Setting(name="unix_socket", parse=text_of, default=None, unit="path", help="decisions on a Unix socket as well"),
     Setting(name="admin_host", parse=text_of, default="127.0.0.1", unit="address", help="health and metrics"),
     Setting(name="admin_port", parse=port, default="9797", unit="port or auto", help="health and metrics"),
+    Setting(name="workers", parse=number(1, 64), default="1", unit="count", help="processes that share the port"),
     Setting(name="rules", parse=text_of, default=None, unit="path", help="rule file, reloaded when it changes"),
     Setting(
         name="rules_source",
@@ -98,6 +99,7 @@ class Settings:
     unix_socket: str | None
     admin_host: str
     admin_port: int
+    workers: int
     rules: str | None
     rules_source: str
     data_dir: str
@@ -153,6 +155,8 @@ def _faults_between(values: dict[str, Any]) -> list[str]:
         faults.append("SPENDGATE_RULES: is needed when the rules come from a file")
     if values["push_token"] is None and values["rules_source"] == "push":
         faults.append("SPENDGATE_PUSH_TOKEN: is needed when rules are pushed")
+    if values["workers"] > 1 and values["rules_source"] == "push":
+        faults.append("SPENDGATE_WORKERS: a push would reach one worker only; take the rules from a file or the store")
     return faults
 
 

@@ -42,6 +42,7 @@ MAY_SERVE: Final = re.compile(
 )
 MAY_MEASURE: Final = frozenset(
     {f"{room}/{file}.py" for room in ("sidecar", "controlplane") for file in ("metrics", "api/admin")}
+    | {"sidecar/worker_metrics.py", "sidecar/api/supervisor.py"}
 )
 
 LUA_FILES: Final = sorted((ROOT / "lua").rglob("*.lua"))
