@@ -54,14 +54,16 @@ def json_chunks(book: RuleBook, documents: Iterator[Document]) -> Iterator[bytes
 def yaml_chunks(book: RuleBook, documents: Iterator[Document]) -> Iterator[bytes]:
     """Yield the YAML text of a rule set, some rules at a time."""
     head = _head(book)
-    prices = head.pop("prices", [])
+    prices = head.pop("prices", None)
     yield HEAD.format(revision=book.revision).encode()
     yield f"workspace: {_flow(head['workspace'])}\n".encode()
     yield b"rules: []\n" if not book.entries else b"rules:\n"
     while few := list(islice(documents, RULES_A_CHUNK)):
         yield "".join(f"  - {_flow(document)}\n" for document in few).encode()
-    if isinstance(prices, list) and prices:
-        yield "".join(["prices:\n", *(f"  - {_flow(price)}\n" for price in prices)]).encode()
+    if isinstance(prices, Mapping):
+        yield b"prices:\n" + b"".join(_block(f"  {name}", value) for name, value in prices.items())
+    elif prices is not None:
+        yield _block("prices", prices)
 
 
 async def read_document(body: bytes, *, is_yaml: bool) -> object:
@@ -81,9 +83,17 @@ def _decode_bulk(body: bytes, is_yaml: bool) -> object:
 
 def _head(book: RuleBook) -> dict[str, object]:
     head: dict[str, object] = {"workspace": book.settings_document()}
-    if book.prices.prices:
+    if book.prices.count:
         head["prices"] = price_documents(book.prices)
     return head
+
+
+def _block(name: str, value: object) -> bytes:
+    """Return a field, a list with one entry a line."""
+    if not isinstance(value, list) or not value:
+        return f"{name}: {_flow(value)}\n".encode()
+    indent = " " * (len(name) - len(name.lstrip()) + 2)
+    return "".join([f"{name}:\n", *(f"{indent}- {_flow(entry)}\n" for entry in value)]).encode()
 
 
 def _flow(value: object) -> str:

@@ -312,7 +312,7 @@ def delta_between(
     return RuleDelta(id=rule_id, before=old, after=new, was=None if before is None else before.stamp)
 
 
-def price_documents(book: PriceBook) -> list[dict[str, object]]:
+def price_documents(book: PriceBook) -> object:
     """Return prices as they stand in the store."""
     return dump_prices(book)
 

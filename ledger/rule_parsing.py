@@ -45,6 +45,7 @@ from ledger.rules import (
     rule_id,
 )
 from ledger.sections import Faults, Section, section_at
+from ledger.usage import Estimate
 from ledger.windows import Calendar, WeekStart, WindowType, rfc3339
 
 __all__ = [
@@ -70,7 +71,7 @@ __all__ = [
 MAX_RULES: Final = 1_000_000
 
 DOCUMENT_FIELDS: Final = frozenset({"revision", "workspace", "rules", "prices"})
-WORKSPACE_FIELDS: Final = frozenset({"timezone", "week_start", "plan", "on_expiry", "mode"})
+WORKSPACE_FIELDS: Final = frozenset({"timezone", "week_start", "plan", "on_expiry", "mode", "estimate"})
 RULE_FIELDS: Final = frozenset(
     {
         "id",
@@ -97,6 +98,7 @@ _WEEK_STARTS: Final = {str(day): day for day in WeekStart}
 _PLANS: Final = {str(plan): plan for plan in PlanName}
 _ON_EXPIRY: Final = {str(choice): choice for choice in OnExpiry}
 _MODES: Final = {str(mode): mode for mode in Mode}
+_ESTIMATES: Final = {str(estimate): estimate for estimate in Estimate}
 _WINDOWS: Final = {str(kind): kind for kind in WindowType} | {
     "daily": WindowType.DAY,
     "weekly": WindowType.WEEK,
@@ -164,7 +166,7 @@ def dump_settings(rule_set: RuleSet) -> dict[str, object]:
         "revision": rule_set.revision,
         "workspace": dump_workspace(rule_set.workspace),
     }
-    if rule_set.prices.prices:
+    if rule_set.prices.count:
         document["prices"] = dump_prices(rule_set.prices)
     return document
 
@@ -177,6 +179,7 @@ def dump_workspace(workspace: Workspace) -> dict[str, object]:
         "plan": workspace.plan,
         "on_expiry": workspace.on_expiry,
         "mode": workspace.mode,
+        "estimate": workspace.estimate,
     }
 
 
@@ -273,6 +276,7 @@ def _parse_workspace(value: object, faults: Faults) -> Workspace:
         plan=section.choose("plan", _PLANS, PlanName.GROWTH),
         on_expiry=section.choose("on_expiry", _ON_EXPIRY, OnExpiry.CHARGE),
         mode=section.choose("mode", _MODES, Mode.ENFORCE),
+        estimate=section.choose("estimate", _ESTIMATES, Estimate.MAX_TOKENS),
     )
 
 

@@ -1,4 +1,4 @@
-"""JSON Schema 2020-12 of rules, workspace settings, prices and rule sets, with the bounds that the parsers have."""
+"""JSON Schema 2020-12 of rules, workspace settings and rule sets, with the bounds that the parsers have."""
 
 from typing import Final
 
@@ -12,10 +12,10 @@ from ledger.json_schema import (
     one_of,
     ref,
 )
-from ledger.price_parsing import MAX_PRICES
 from ledger.rule_fields import ALLOWANCE, CHARGE, MAX_NOTE_LENGTH, MAX_THRESHOLD_PCT, MAX_THRESHOLDS
 from ledger.rule_parsing import MAX_RULES
 from ledger.rules import Action, Mode, OnExpiry, PlanName, RuleKind, RuleStatus
+from ledger.usage import Estimate
 from ledger.windows import WeekStart, WindowType
 
 LONG_WINDOWS: Final = ("daily", "weekly", "monthly")
@@ -28,7 +28,7 @@ def rule_set(revision: Schema) -> Schema:
         "revision": revision,
         "workspace": nullable(ref("Workspace")),
         "rules": list_of(ref("Rule"), at_most=MAX_RULES),
-        "prices": nullable(list_of(ref("Price"), at_most=MAX_PRICES)),
+        "prices": nullable(ref("Prices")),
     }
     return closed(fields, optional=["workspace", "prices"])
 
@@ -70,20 +70,6 @@ def workspace() -> Schema:
         "plan": one_of(PlanName) | {"default": "growth"},
         "on_expiry": one_of(OnExpiry) | {"default": "charge"},
         "mode": one_of(Mode) | {"default": "enforce"},
+        "estimate": one_of(Estimate) | {"default": "max_tokens"},
     }
     return closed({name: nullable(schema) for name, schema in fields.items()}, optional=fields)
-
-
-def price() -> Schema:
-    """Return the schema of one price."""
-    caches = {f"cache_{what}_usd_per_million": nullable(ref("UsdAmount")) for what in ("read", "write")}
-    return closed(
-        {
-            "provider": nullable(USER_ID),
-            "model": USER_ID,
-            "input_usd_per_million": ref("UsdAmount"),
-            "output_usd_per_million": ref("UsdAmount"),
-            **caches,
-        },
-        optional=["provider", *caches],
-    )

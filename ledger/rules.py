@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ledger.prices import NO_PRICES, PriceBook
+from ledger.usage import Estimate
 from ledger.windows import Calendar, WindowType
 
 ANY_TIER = "*"
@@ -113,6 +114,7 @@ class Workspace:
     plan: PlanName = PlanName.GROWTH
     on_expiry: OnExpiry = OnExpiry.CHARGE
     mode: Mode = Mode.ENFORCE
+    estimate: Estimate = Estimate.MAX_TOKENS
 
 
 RuleIndex = MappingProxyType[str, tuple[Rule, ...]]

@@ -10,16 +10,16 @@ from typing import Final, TypeVar
 
 from ledger.decisions import RETENTION_MS, Decision, Operation, Reason, Settlement, StalePlan, TooLate
 from ledger.errors import InvalidInput, LedgerError, StoreError, StoreNotAsked, StoreUnavailable
-from ledger.money import CAP_NANOS
 from ledger.operations import Admission, Admitted, Ledger, Resolution, Resolved, sent_text
 from ledger.plans import Plan
-from ledger.prices import Usage
 from ledger.rules import Action, PolicyKind
+from ledger.usage import Usage
 from sidecar.breaker import Breaker
 from sidecar.coalescer import Lane
 from sidecar.failure_policy import FailurePolicy
 from sidecar.metrics import Metrics
 from sidecar.plan_cache import PlanCache
+from sidecar.pricing import Pricing
 from sidecar.requests import AdmitRequest, Request, ResolveRequest
 from sidecar.rule_cache import RuleCache
 from sidecar.store_clock import StoreClock
@@ -59,6 +59,7 @@ class Enforcer:
         rules: RuleCache,
         clock: StoreClock,
         policy: FailurePolicy,
+        pricing: Pricing,
         metrics: Metrics,
         deadline_s: float,
     ) -> None:
@@ -69,6 +70,7 @@ class Enforcer:
         rules.on_change(self._plans.forget)
         self._clock = clock
         self._policy = policy
+        self._pricing = pricing
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
@@ -91,6 +93,8 @@ class Enforcer:
             self._metrics.record_store_error(error.code)
             decision = self._policy.decide(admission, error)
         self._metrics.record_decision(decision, time.perf_counter() - started)
+        if request.usage is not None and decision.allowed and not decision.replayed:
+            self._pricing.learn(request.usage, request.tier)
         return decision
 
     async def resolve(self, request: ResolveRequest) -> Settlement:
@@ -108,6 +112,8 @@ class Enforcer:
         if not isinstance(answer, Settlement):
             raise answer or StoreUnavailable("the store gave no answer")
         self._metrics.record_settlement(answer)
+        if request.usage is not None and not answer.replayed:
+            self._pricing.learn(request.usage, answer.tier)
         return answer
 
     async def batch(self, requests: Sequence[Request]) -> list[Answered]:
@@ -197,39 +203,37 @@ class Enforcer:
         if usage is not None:
             admission.model = usage.model
             admission.input_tokens, admission.output_tokens = usage.input_tokens, usage.output_tokens
-            cost_nanos = self._cost_nanos(usage)
-            if cost_nanos is None:
+            priced = self._pricing.price(usage, request.tier, now_ms)
+            if priced is None:
                 _apply_unpriced(admission)
             else:
-                admission.amount_nanos = cost_nanos
+                admission.amount_nanos, admission.price_version = priced
         return admission
 
-    def _cost_nanos(self, usage: Usage) -> int | None:
-        """Price a usage; None without a price. Raises `InvalidInput` for a cost beyond the cap of amounts."""
-        cost_nanos = self._rules.current.prices.cost_nanos(usage)
-        if cost_nanos is not None and cost_nanos > CAP_NANOS:
-            raise InvalidInput("usage costs more than the cap of 8,000,000 USD", field="usage")
-        return cost_nanos
-
     def _resolution(self, request: ResolveRequest) -> Resolution:
-        usage, amount_nanos = request.usage, request.amount_nanos
-        if usage is not None:
-            amount_nanos = self._cost_nanos(usage)
         resolution = Resolution(
             operation=request.operation,
             user_id=request.user_id,
             request_id=request.request_id,
-            amount_nanos=amount_nanos,
+            amount_nanos=request.amount_nanos,
             sent=amount_text(request),
             ttl_ms=request.ttl_s * 1000,
             reserved_at_ms=request.reserved_at_ms,
             plan=self._plan_of_reserve(request),
             group=request.group or "",
         )
-        if usage is not None:
-            resolution.model = usage.model
-            resolution.input_tokens, resolution.output_tokens = usage.input_tokens, usage.output_tokens
+        if request.usage is not None:
+            self._price_settle(request, request.usage, resolution)
         return resolution
+
+    def _price_settle(self, request: ResolveRequest, usage: Usage, resolution: Resolution) -> None:
+        """Price what was used, by the prices of the call's time where that is known."""
+        resolution.model = usage.model
+        resolution.input_tokens, resolution.output_tokens = usage.input_tokens, usage.output_tokens
+        called_ms = self._clock.now_ms() if request.reserved_at_ms is None else request.reserved_at_ms
+        priced = self._pricing.price(usage, request.tier, called_ms)
+        if priced is not None:
+            resolution.amount_nanos, resolution.price_version = priced
 
     def _plan_of_reserve(self, request: ResolveRequest) -> Plan | None:
         """Return the plan at `reserved_at`, if the store could charge by it at all; the store's clock has the word."""

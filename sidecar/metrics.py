@@ -1,5 +1,7 @@
 """The metrics of a sidecar, all in one place. Children of the hot path are bound once and remembered; no user ids."""
 
+import math
+import time
 from typing import Final
 
 from prometheus_client import (
@@ -84,6 +86,14 @@ class Metrics:
             registry=registry,
         )
         self._rejected = Counter("spendgate_rules_rejected", "Rule sets refused.", registry=registry)
+        self._unpriced = Counter(
+            "spendgate_unpriced_calls", "Usages for which the price book has no price.", registry=registry
+        )
+        self._prices_built_ms: int | None = None
+        age = Gauge(
+            "spendgate_prices_age_seconds", "Age of the price book in force; NaN without one.", registry=registry
+        )
+        age.set_function(self._prices_age_s)
 
     def _define_breaker(self) -> None:
         registry = self.registry
@@ -135,6 +145,10 @@ class Metrics:
         """Count a rule set that was refused."""
         self._rejected.inc()
 
+    def record_unpriced(self) -> None:
+        """Count a usage that has no price."""
+        self._unpriced.inc()
+
     def record_rules_followed(self) -> None:
         """Note that the rules in force are those of the store now."""
         self._followed_at.set_to_current_time()
@@ -148,6 +162,11 @@ class Metrics:
         self._revision.set(rule_set.revision)
         self._rules.set(rule_set.count)
         self._loaded_at.set_to_current_time()
+        self._prices_built_ms = rule_set.prices.built_ms
+
+    def _prices_age_s(self) -> float:
+        built_ms = self._prices_built_ms
+        return math.nan if built_ms is None else max(0.0, time.time() - built_ms / 1000)
 
     def set_loop_lag(self, seconds: float) -> None:
         """Show how late the event loop is."""

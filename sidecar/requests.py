@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ledger.decisions import DEFAULT_TTL_S, Operation
-from ledger.prices import Usage
+from ledger.usage import Usage
 
 
 @dataclass(slots=True, kw_only=True)

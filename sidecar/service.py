@@ -22,8 +22,11 @@ from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.failure_policy import FailurePolicy
 from sidecar.heartbeat import Heartbeat
+from sidecar.learned_copy import LearnedCopy
+from sidecar.learned_outputs import LearnedOutputs
 from sidecar.listeners import Listeners, Place
 from sidecar.metrics import Metrics
+from sidecar.pricing import Pricing
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_file import RuleFile
 from sidecar.rule_follower import RuleFollower
@@ -134,12 +137,16 @@ async def _serving(
     if not await greet_store(settings):
         breaker.trip("the store did not answer at the start")
         background.start(keep_greeting(settings))
+    learned = LearnedOutputs()
+    learned_copy = LearnedCopy(Path(settings.data_dir), learned)
+    await learned_copy.load()
     enforcer = Enforcer(
         ledger=ledger,
         lanes=lanes,
         rules=rules,
         clock=clock,
         policy=FailurePolicy(clock),
+        pricing=Pricing(rules, learned, metrics),
         metrics=metrics,
         deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
     )
@@ -151,6 +158,7 @@ async def _serving(
         on_error=metrics.record_store_error,
     )
     background.start(sweeper.run())
+    background.start(learned_copy.run())
     background.start(watch_loop_lag(metrics.set_loop_lag))
     listeners = Listeners(
         make_decision_app(enforcer=enforcer, rules=rules, settings=settings, metrics=metrics),
@@ -164,6 +172,7 @@ async def _serving(
         for admit, resolve in zip(lanes.admit, lanes.resolve, strict=True):
             await admit.drain()
             await resolve.drain()
+        await learned_copy.keep()
 
 
 def _depth(lanes: Lanes) -> int:

@@ -19,9 +19,10 @@ from ledger.json_schema import (
     usd_amount,
     usd_number,
 )
+from ledger.price_schema import price_schemas
 from ledger.rule_changes import ChangeKind
 from ledger.rule_fields import ALLOWANCE, CHARGE, MAX_NOTE_LENGTH
-from ledger.rule_schema import PERCENT, price, rule, rule_set, workspace
+from ledger.rule_schema import PERCENT, rule, rule_set, workspace
 from ledger.rules import Action, RuleStatus
 from ledger.windows import WeekStart, WindowType
 
@@ -42,7 +43,7 @@ def rule_schemas() -> dict[str, Schema]:
         "UsdNumber": usd_number(),
         "Rule": rule(),
         "Workspace": workspace(),
-        "Price": price(),
+        **price_schemas(),
         "RuleSet": _rule_set(),
         "TemplateBody": _body("tier_template"),
         "OverrideBody": _body("user_override"),

@@ -60,7 +60,7 @@ def settings_fields(book: RuleBook) -> dict[str, Any]:
         "revision": book.settings_revision,
         "rules_revision": book.revision,
         "rules": len(book.entries),
-        "prices": len(book.prices.prices),
+        "prices": book.prices.count,
     }
 
 

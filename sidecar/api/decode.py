@@ -11,7 +11,8 @@ from ledger.errors import InvalidInput
 from ledger.moments import parse_moment
 from ledger.money import parse_usd
 from ledger.names import parse_name, parse_request_id
-from ledger.prices import MAX_TOKENS, Usage
+from ledger.usage import Usage
+from sidecar.api.decode_usage import decode_usage
 from sidecar.requests import AdmitRequest, Request, ResolveRequest
 
 MAX_META_ENTRIES: Final = 16
@@ -30,15 +31,6 @@ AMOUNT_FIELD: Final = {
     Operation.RESERVE: "estimate_usd",
     Operation.SETTLE: "cost_usd",
 }
-TOKEN_FIELDS: Final = (
-    "input_tokens",
-    "output_tokens",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "reasoning_tokens",
-)
-USAGE_FIELDS: Final = frozenset({"provider", "model", *TOKEN_FIELDS})
-REQUIRED_TOKENS: Final = frozenset({"input_tokens", "output_tokens"})
 
 
 def decode_request(operation: Operation, body: object) -> Request:
@@ -80,7 +72,7 @@ def _admit(operation: Operation, user_id: str, fields: dict[str, Any]) -> AdmitR
     request_id = fields.get("request_id")
     if request_id is not None or operation is Operation.RESERVE:
         request_id = parse_request_id(_required(fields, "request_id"), field="request_id")
-    amount_nanos, usage = _amount_or_usage(fields, AMOUNT_FIELD[operation])
+    amount_nanos, usage = _amount_or_usage(fields, operation)
     meta = fields.get("meta")
     return AdmitRequest(
         operation=operation,
@@ -98,7 +90,7 @@ def _admit(operation: Operation, user_id: str, fields: dict[str, Any]) -> AdmitR
 def _resolve(operation: Operation, user_id: str, fields: dict[str, Any]) -> ResolveRequest:
     amount_nanos, usage = None, None
     if operation is Operation.SETTLE:
-        amount_nanos, usage = _amount_or_usage(fields, AMOUNT_FIELD[operation])
+        amount_nanos, usage = _amount_or_usage(fields, operation)
     reserved_at = fields.get("reserved_at")
     return ResolveRequest(
         operation=operation,
@@ -148,36 +140,14 @@ def _ttl_s(fields: dict[str, Any]) -> int:
     return ttl_s
 
 
-def _amount_or_usage(fields: dict[str, Any], name: str) -> tuple[int | None, Usage | None]:
+def _amount_or_usage(fields: dict[str, Any], operation: Operation) -> tuple[int | None, Usage | None]:
+    name = AMOUNT_FIELD[operation]
     amount, usage = fields.get(name), fields.get("usage")
     if (amount is None) == (usage is None):
         raise InvalidInput(f"give either {name} or usage", field=name)
     if usage is not None:
-        return None, _usage(usage)
+        return None, decode_usage(usage, may_estimate=operation is Operation.RESERVE)
     return parse_usd(amount, field=name), None
-
-
-def _usage(value: object) -> Usage:
-    if not isinstance(value, dict):
-        raise InvalidInput("usage must be an object", field="usage")
-    if not USAGE_FIELDS.issuperset(value):
-        unknown = min(str(name) for name in value if name not in USAGE_FIELDS)
-        raise InvalidInput(f"usage.{unknown} is not a field of usage", field=f"usage.{unknown}")
-    tokens = {name: _tokens(value.get(name), name) for name in TOKEN_FIELDS}
-    provider = value.get("provider")
-    return Usage(
-        model=parse_name(value.get("model"), field="usage.model"),
-        provider=None if provider is None else parse_name(provider, field="usage.provider"),
-        **tokens,
-    )
-
-
-def _tokens(value: object, name: str) -> int:
-    if value is None and name not in REQUIRED_TOKENS:
-        return 0
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
-        raise InvalidInput(f"usage.{name} must be a whole number from 0 to {MAX_TOKENS}", field=f"usage.{name}")
-    return value
 
 
 def _meta(value: object) -> str:

@@ -3,8 +3,9 @@
 from typing import Any, Final
 
 from ledger.json_schema import BOOLEAN, COUNT, MOMENT, TIER, USER_ID, Schema, closed, list_of, nullable, one_of, ref
+from ledger.price_schema import price_schemas
 from ledger.rule_fields import MAX_REVISION
-from ledger.rule_schema import price, rule, rule_set, workspace
+from ledger.rule_schema import rule, rule_set, workspace
 from ledger.rules import Action, Mode, PlanName, PolicyKind, RuleKind
 from ledger.windows import WindowType
 
@@ -17,7 +18,7 @@ def rule_schemas() -> dict[str, Schema]:
     return {
         "Rule": rule(),
         "Workspace": workspace(),
-        "Price": price(),
+        **price_schemas(),
         "RuleSet": rule_set(COUNT | {"description": "0 before any rule set was in force."}),
         "PushedRuleSet": rule_set(revision),
         "PushAnswer": closed({"revision": revision, "rules": COUNT, "changed": BOOLEAN}),

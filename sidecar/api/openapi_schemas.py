@@ -1,6 +1,6 @@
 """Schemas of requests and answers, JSON Schema 2020-12, with the bounds that the code itself has."""
 
-from typing import Any
+from typing import Any, Final
 
 from ledger.decisions import MAX_TTL_S, HoldState, Outcome, Reason, WarningKind
 from ledger.json_schema import (
@@ -21,11 +21,14 @@ from ledger.json_schema import (
     usd_number,
 )
 from ledger.names import MAX_REQUEST_ID_LENGTH
-from ledger.prices import MAX_TOKENS
 from ledger.rule_fields import ALLOWANCE
 from ledger.rules import Action, RuleKind
+from ledger.usage import COUNT_FIELDS, MAX_TOKENS, Estimate
 from ledger.windows import WindowType
-from sidecar.api.decode import AMOUNT_FIELD, FIELDS, MAX_META_ENTRIES, MAX_OPERATIONS, REQUIRED_TOKENS, TOKEN_FIELDS
+from sidecar.api.decode import AMOUNT_FIELD, FIELDS, MAX_META_ENTRIES, MAX_OPERATIONS
+from sidecar.api.decode_usage import REQUIRED_TOKENS
+
+TOKENS: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": MAX_TOKENS}
 
 
 def request_schemas() -> dict[str, Schema]:
@@ -35,6 +38,7 @@ def request_schemas() -> dict[str, Schema]:
     return {
         "UsdAmount": usd_amount(),
         "Usage": _usage(),
+        "ReserveUsage": _reserve_usage(),
         "Meta": _meta(),
         **operations,
         "BatchRequest": closed(
@@ -63,17 +67,18 @@ def answer_schemas() -> dict[str, Schema]:
 def _request(operation: Any) -> Schema:
     names = FIELDS[operation]
     required = {"user_id"} if operation == "check" else {"user_id", "request_id"}
+    usage = ref("ReserveUsage" if operation == "reserve" else "Usage")
     properties = {
         name: schema if name in required else nullable(schema)
-        for name, schema in _all_request_fields().items()
+        for name, schema in _all_request_fields(usage).items()
         if name in names
     }
     schema = closed(properties, optional=properties.keys() - required)
     amount = AMOUNT_FIELD.get(operation)
-    return schema if amount is None else schema | {"oneOf": _amount_or_usage(amount)}
+    return schema if amount is None else schema | {"oneOf": _amount_or_usage(amount, usage)}
 
 
-def _all_request_fields() -> dict[str, Schema]:
+def _all_request_fields(usage: Schema) -> dict[str, Schema]:
     return {
         "request_id": {**USER_ID, "maxLength": MAX_REQUEST_ID_LENGTH},
         "user_id": USER_ID,
@@ -81,18 +86,18 @@ def _all_request_fields() -> dict[str, Schema]:
         "group": USER_ID,
         "cost_usd": ref("UsdAmount"),
         "estimate_usd": ref("UsdAmount"),
-        "usage": ref("Usage"),
+        "usage": usage,
         "ttl_s": {"type": "integer", "minimum": 1, "maximum": MAX_TTL_S},
         "reserved_at": MOMENT,
         "meta": ref("Meta"),
     }
 
 
-def _amount_or_usage(amount: str) -> list[Schema]:
+def _amount_or_usage(amount: str, usage: Schema) -> list[Schema]:
     """Return the two ways to say an amount; null is the same as leaving the other one out."""
     return [
         {"required": [amount], "properties": {amount: ref("UsdAmount"), "usage": NULL}},
-        {"required": ["usage"], "properties": {"usage": ref("Usage"), amount: NULL}},
+        {"required": ["usage"], "properties": {"usage": usage, amount: NULL}},
     ]
 
 
@@ -109,10 +114,23 @@ def _batch_result() -> Schema:
 
 
 def _usage() -> Schema:
-    tokens: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_TOKENS}
-    counts = {name: tokens if name in REQUIRED_TOKENS else nullable(tokens) for name in TOKEN_FIELDS}
+    counts = {name: TOKENS if name in REQUIRED_TOKENS else nullable(TOKENS) for name in COUNT_FIELDS}
     properties = {"provider": nullable(USER_ID), "model": USER_ID, **counts}
     return closed(properties, optional=properties.keys() - {"model", *REQUIRED_TOKENS})
+
+
+def _reserve_usage() -> Schema:
+    """Return the schema of a usage whose output may not be known yet."""
+    schema = _usage()
+    schema["properties"] |= {
+        "output_tokens": nullable(TOKENS),
+        "max_output_tokens": nullable(TOKENS),
+        "estimate": nullable(one_of(Estimate)),
+    }
+    schema["required"].remove("output_tokens")
+    only_known = {"output_tokens": TOKENS, "max_output_tokens": NULL, "estimate": NULL}
+    known = {"required": ["output_tokens"], "properties": only_known}
+    return schema | {"anyOf": [known, {"properties": {"output_tokens": NULL}}]}
 
 
 def _meta() -> Schema:

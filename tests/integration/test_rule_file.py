@@ -269,4 +269,4 @@ async def test_example_is_a_valid_rule_file() -> None:
     await RuleFile(Path(__file__).parents[2] / "config" / "budgets.example.yaml", cache).load()
 
     assert 9 == len(cache.current.rules)
-    assert 3 == len(cache.current.prices.prices)
+    assert 3 == cache.current.prices.count

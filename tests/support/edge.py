@@ -13,7 +13,7 @@ from ledger.decisions import UserUsage
 from ledger.memory_ledger import MemoryLedger
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.plans import Plan
-from ledger.prices import Price, PriceBook
+from ledger.price_parsing import parse_price_book
 from ledger.rules import Action, RuleSet, Workspace
 from ledger.windows import WindowType
 from sidecar.app import make_admin_app, make_decision_app
@@ -21,8 +21,10 @@ from sidecar.breaker import Breaker, BreakerLimits
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.failure_policy import FailurePolicy
+from sidecar.learned_outputs import LearnedOutputs
 from sidecar.listeners import Listeners
 from sidecar.metrics import Metrics
+from sidecar.pricing import Pricing
 from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
@@ -31,7 +33,14 @@ from tests.support.ledger_under_test import NOON_MS, rule, template
 DEADLINE_S = 2.0
 ARRIVAL_DEADLINE_S = 20.0
 LIMITS = LaneLimits(max_batch=64, max_queue=1024, command_timeout_s=1.0, deadline_s=DEADLINE_S)
-PRICE = Price(input_nanos=1_250_000_000, output_nanos=10_000_000_000, cache_read_nanos=125_000_000, cache_write_nanos=0)
+PRICE = {
+    "provider": "openai",
+    "model": "gpt-5",
+    "input_usd_per_million": "1.25",
+    "output_usd_per_million": 10,
+    "cache_read_usd_per_million": "0.125",
+    "cache_write_usd_per_million": 0,
+}
 
 
 class Gate:
@@ -133,7 +142,7 @@ def edge_rules(*, revision: int = 7) -> RuleSet:
             template("pro", 20, window=WindowType.DAY, action=Action.DRY_RUN),
             rule("alice", 10),
         ),
-        prices=PriceBook({("openai", "gpt-5"): PRICE}),
+        prices=parse_price_book([PRICE]),
     )
 
 
@@ -191,6 +200,7 @@ def _enforcer(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> Enfo
         rules=rules,
         clock=clock,
         policy=FailurePolicy(clock),
+        pricing=Pricing(rules, LearnedOutputs(), metrics),
         metrics=metrics,
         deadline_s=DEADLINE_S,
     )

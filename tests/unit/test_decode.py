@@ -8,7 +8,7 @@ import pytest
 
 from ledger.decisions import Operation
 from ledger.errors import InvalidInput
-from ledger.prices import MAX_TOKENS, Usage
+from ledger.usage import MAX_TOKENS, Usage
 from ledger.windows import rfc3339
 from sidecar.api.bodies import JSON, MSGPACK, UnsupportedMediaType, decode_body
 from sidecar.api.decode import MAX_META_BYTES, MAX_OPERATIONS, decode_batch, decode_request

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ledger import sections
 from ledger.errors import RuleSetInvalid
-from ledger.prices import Price
+from ledger.prices import Priced
 from ledger.rule_parsing import document_revision, dump_rule_set, parse_rule_set
 from ledger.rules import (
     ALLOW,
@@ -27,6 +27,7 @@ from ledger.rules import (
     Workspace,
     rule_id,
 )
+from ledger.usage import Usage
 from ledger.windows import Calendar, WeekStart, WindowType
 
 TEMPLATE = {"kind": "tier_template", "key": "free", "limit_usd": 5}
@@ -310,7 +311,8 @@ def test_unknown_field_without_likeness_has_no_hint() -> None:
         ({"rules": [], "revision": True}, "revision"),
         ({"rules": [], "revision": "7"}, "revision"),
         ({"rules": [], "revision": 2**53}, "revision"),
-        ({"rules": [], "prices": {}}, "prices"),
+        ({"rules": [], "prices": "m"}, "prices"),
+        ({"rules": [], "prices": {}}, "prices.version"),
         ({"rules": [], "prices": [1]}, "prices[0]"),
     ],
 )
@@ -420,26 +422,13 @@ def test_faulty_document_revision_is_refused() -> None:
 
 
 def test_prices_are_read() -> None:
-    """A price may have a provider; cache prices are the input price if left out."""
-    prices = [
-        {
-            "provider": "p",
-            "model": "m",
-            "input_usd_per_million": "3",
-            "output_usd_per_million": 15,
-            "cache_read_usd_per_million": 0.3,
-        },
-        {"model": "m", "input_usd_per_million": 1, "output_usd_per_million": 2, "cache_write_usd_per_million": 0},
-    ]
-    dollar = 1_000_000_000
+    """A rule set's prices are a list or a book; tests/unit/test_price_parsing.py has their fields."""
+    price = {"provider": "p", "model": "m", "input_usd_per_million": "3", "output_usd_per_million": 15}
+    usage = Usage(provider="p", model="m", input_tokens=1_000_000)
 
-    expected = {
-        ("p", "m"): Price(
-            input_nanos=3 * dollar, output_nanos=15 * dollar, cache_read_nanos=300_000_000, cache_write_nanos=3 * dollar
-        ),
-        (None, "m"): Price(input_nanos=dollar, output_nanos=2 * dollar, cache_read_nanos=dollar, cache_write_nanos=0),
-    }
-    assert expected == parse_rule_set({"rules": [], "prices": prices}, revision=1).prices.prices
+    for prices in ([price], {"version": "v", "models": [price]}):
+        book = parse_rule_set({"rules": [], "prices": prices}, revision=1).prices
+        assert Priced(3_000_000_000, book.version) == book.price(usage, 0)
 
 
 def test_second_price_for_a_model_is_refused() -> None:
@@ -499,7 +488,7 @@ documents = st.fixed_dictionaries(
                 optional={"provider": names},
             ),
             max_size=3,
-            unique_by=lambda price: (price.get("provider"), price["model"]),
+            unique_by=lambda price: (price.get("provider", "").lower(), price["model"].lower()),
         ),
     },
 )

@@ -13,7 +13,7 @@ import { KINDS, chip } from "./words.js";
 const PAGE_ENTRIES = 50;
 const CHANGES_SHOWN = 5;
 const NAMES = { edit: "Rules", import: "Import", restore: "Restore", settings: "Settings" };
-const SETTINGS = { timezone: "Time zone", week_start: "Week start", plan: "Plan", on_expiry: "Expired holds", mode: "Mode" };
+const SETTINGS = { timezone: "Time zone", week_start: "Week start", plan: "Plan", on_expiry: "Expired holds", mode: "Mode", estimate: "Estimates" };
 
 let next = null;
 let newest = 0;

@@ -8,7 +8,7 @@ import { remember, startTimes } from "./times.js";
 import { MODES } from "./words.js";
 
 const SIDECARS_MS = 10_000;
-const SETTING_FIELDS = ["timezone", "week_start", "plan", "on_expiry", "mode"];
+const SETTING_FIELDS = ["timezone", "week_start", "plan", "on_expiry", "mode", "estimate"];
 
 export function startFrame({ isLive = false } = {}) {
   startTimes();

@@ -5,7 +5,7 @@ import { confirmed, toast } from "./dialogs.js";
 import { byId, h, show } from "./dom.js";
 import { changeSettings, startFrame } from "./frame.js";
 
-const FIELDS = ["plan", "timezone", "week_start", "on_expiry"];
+const FIELDS = ["plan", "timezone", "week_start", "on_expiry", "estimate"];
 const form = byId("settings-form");
 let stored = null;
 let etag = null;
@@ -41,6 +41,7 @@ function consequences(changes) {
   if (changes.plan) lines.push(changes.plan === "growth" ? "Rules act from the next call on." : "Below Growth no rule warns or blocks, and rules cannot be changed. Calls are still counted.");
   if (changes.timezone || changes.week_start) lines.push("Days, weeks and months of every rule without a calendar of its own begin at other moments from now on.");
   if (changes.on_expiry) lines.push(changes.on_expiry === "charge" ? "Holds that expire are charged at their estimate." : "Holds that expire are given back.");
+  if (changes.estimate) lines.push("Reserves that do not know their output are held for another amount from now on.");
   return lines;
 }
 
