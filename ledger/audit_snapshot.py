@@ -1,10 +1,12 @@
 """Reads all counters, totals, records and hold indexes of a workspace for the audit, by SCAN."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 
+from ledger.connection import each_server
 from ledger.errors import StoreUnavailable
 from ledger.plans import FIELD, parse_window_code
 from ledger.record_text import parse_record
@@ -60,16 +62,23 @@ async def read_snapshot(client: "redis.Redis", workspace: str) -> Snapshot:
     try:
         seconds, _ = await client.time()
         snapshot = Snapshot(int(seconds) * 1000)
-        cursor: int | None = None
         seen: set[bytes] = set()
-        while cursor != 0:
-            reply: Any = await client.scan(cursor or 0, match=f"sg:{workspace}:*", count=SCAN_COUNT)
-            cursor, keys = reply
-            await _read_keys(client, [key for key in keys if key not in seen], snapshot)
-            seen.update(keys)
+        for server in await each_server(client):
+            async for keys in _scanned(server, workspace):
+                await _read_keys(client, [key for key in keys if key not in seen], snapshot)
+                seen.update(keys)
     except (RedisError, OSError) as error:
         raise StoreUnavailable(f"the store did not answer: {error}") from error
     return snapshot
+
+
+async def _scanned(server: "redis.Redis", workspace: str) -> AsyncIterator[list[bytes]]:
+    """Yield all keys of a workspace that one server has; those that come or go meanwhile may be among them."""
+    cursor: int | None = None
+    while cursor != 0:
+        reply: Any = await server.scan(cursor or 0, match=f"sg:{workspace}:*", count=SCAN_COUNT)
+        cursor, keys = reply
+        yield keys
 
 
 async def _read_keys(client: "redis.Redis", keys: list[bytes], snapshot: Snapshot) -> None:

@@ -8,9 +8,15 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from ledger.cluster import ClusterTopology
 from ledger.errors import LedgerError, StoreUnavailable
 from ledger.keys import meta_key
+from ledger.routed_client import RoutedClient, ServerClients
+from ledger.routed_scripts import RoutedScripts
+from ledger.script_connection import ScriptConnection
 from ledger.scripts import CommandRunner
+from ledger.sentinel import SentinelTopology
+from ledger.store_url import StoreKind, StoreUrl
 
 StoreClient = redis.Redis
 """What other rooms may name, but not use."""
@@ -33,7 +39,31 @@ class StoreTimeouts:
 
 
 def connect(url: str, timeouts: StoreTimeouts, *, max_connections: int = 16) -> "redis.Redis":
-    """Return a client for ``redis://``, ``rediss://`` or ``unix://``; it connects on first use and never retries."""
+    """Return a client for any URL of `StoreUrl`; it connects on first use and never retries.
+
+    With several servers it opens up to `max_connections` to each. Raises `ValueError` for another URL.
+    """
+    parsed = StoreUrl.parse(url)
+    if parsed.kind is StoreKind.SINGLE:
+        return _server_client(url, timeouts, max_connections)
+    servers = ServerClients(lambda address: _server_client(parsed.server_url(address), timeouts, max_connections))
+    if parsed.kind is StoreKind.CLUSTER:
+        return RoutedClient(ClusterTopology(parsed.seeds, servers.of), servers)
+    sentinels = [_server_client(parsed.sentinel_url(address), timeouts, 1) for address in parsed.seeds]
+    return RoutedClient(SentinelTopology(sentinels, parsed.service), servers)
+
+
+def script_connection(client: "redis.Redis") -> ScriptConnection | RoutedScripts:
+    """Return a connection for programs to the servers of a client."""
+    return RoutedScripts(client) if isinstance(client, RoutedClient) else ScriptConnection(client)
+
+
+async def each_server(client: "redis.Redis") -> "list[redis.Redis]":
+    """Return a client of each server that takes writes: what one alone cannot answer is asked of all."""
+    return await client.each_server() if isinstance(client, RoutedClient) else [client]
+
+
+def _server_client(url: str, timeouts: StoreTimeouts, max_connections: int) -> "redis.Redis":
     pool = redis.BlockingConnectionPool.from_url(
         url,
         timeout=timeouts.command_ms / 1000,

@@ -70,7 +70,7 @@ class Heartbeats:
     async def list(self) -> "list[SidecarState]":
         """Return all sidecars that were seen within 24 hours, by host and id."""
         with store_errors("listing sidecars"):
-            pipeline = self._client.pipeline(transaction=True)
+            pipeline = self._client.pipeline(transaction=False)
             pipeline.time()
             pipeline.zrange(self._keys.sidecars, 0, MAX_LISTED - 1, desc=True, withscores=True)
             pipeline.hgetall(self._keys.sidecar_states)

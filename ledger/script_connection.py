@@ -7,6 +7,7 @@ a store that did not answer in time is to be asked anew; so no reply can reach t
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import redis.asyncio as redis
 
 REPLY_LIMIT_S: Final = 15.0
+
+_ASKING: Final = hiredis.pack_command(("ASKING",))
 
 Reply = asyncio.Future[Any]
 
@@ -36,7 +39,13 @@ class ScriptConnection:
 
     async def execute_command(self, *words: Any, **_options: Any) -> Any:
         """Send one command and return its reply; raises redis-py's errors."""
-        packed = hiredis.pack_command(words)
+        return await self._execute(hiredis.pack_command(words))
+
+    async def execute_asking(self, *words: Any) -> Any:
+        """Do as `execute_command`, right behind ASKING: the server is about to get the slot."""
+        return await self._execute(_ASKING, hiredis.pack_command(words))
+
+    async def _execute(self, *packed: bytes) -> Any:
         link = self._link
         if link is None or link.is_lost or self._waiting:
             # Also those who come while others wait for the connection, so that nobody overtakes them.
@@ -44,11 +53,11 @@ class ScriptConnection:
             try:
                 async with self._connecting:
                     link = await self._connected()
-                    reply = link.send(packed)
+                    reply = link.send_all(packed)
             finally:
                 self._waiting -= 1
         else:
-            reply = link.send(packed)
+            reply = link.send_all(packed)
         try:
             return await reply
         except asyncio.CancelledError as error:
@@ -82,6 +91,12 @@ class _Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
         self.is_lost = False
+
+    def send_all(self, commands: Sequence[bytes]) -> Reply:
+        """Send commands with nothing between them; the reply to the last fails with redis-py's errors."""
+        for packed in commands[:-1]:
+            self.send(packed).add_done_callback(_ignore)
+        return self.send(commands[-1])
 
     def send(self, packed: bytes) -> Reply:
         """Send a command; the reply fails with redis-py's errors."""
@@ -139,3 +154,9 @@ class _Link(asyncio.Protocol):
                 reply.set_exception(RedisConnectionError(f"the connection was lost before the reply came: {error}"))
                 reply.exception()  # Marked as seen: the caller may have gone.
         self._transport.abort()
+
+
+def _ignore(reply: Reply) -> None:
+    """Mark an error as seen that the reply to the last command tells as well."""
+    if not reply.cancelled():
+        reply.exception()

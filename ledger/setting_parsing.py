@@ -12,10 +12,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from ledger.keys import WORKSPACE_PATTERN
+from ledger.store_url import StoreUrl
 
 AUTO_PORT: Final = "auto"
 REDACTED: Final = "***"
-PASSWORD_IN_QUERY: Final = re.compile(r"([?&]password=)[^&#]*")
+PASSWORD_IN_QUERY: Final = re.compile(r"([?&](?:sentinel_|ssl_)?password=)[^&#]*")
 SERVICE_LINK: Final = "tcp://"
 MIN_TOKEN_LENGTH: Final = 16
 
@@ -115,10 +116,8 @@ def workspace(text: str) -> str:
 
 
 def redis_url(text: str) -> str:
-    """Return the URL of a store."""
-    if urlsplit(text).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must be a redis://, rediss:// or unix:// URL")
-    return text
+    """Return the URL of a store, as `StoreUrl` describes it."""
+    return StoreUrl.parse(text).text
 
 
 def token(text: str) -> str:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from ledger.background import Background, serve_until_stopped
-from ledger.connection import StoreTimeouts, connect
+from ledger.connection import StoreTimeouts, connect, script_connection
 from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
 from ledger.operations import Admission, Admitted
 from ledger.redis_ledger import RedisLedger
 from ledger.rule_store import RuleStore
-from ledger.script_connection import ScriptConnection
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.breaker import Breaker, BreakerLimits, BreakerState, Prober
 from sidecar.coalescer import Lane, LaneLimits
@@ -81,7 +80,7 @@ async def running_sidecar(
     """
     timeouts = StoreTimeouts(connect_ms=settings.connect_timeout_ms, command_ms=settings.command_timeout_ms)
     client = connect(settings.redis_url, timeouts)
-    connections = {name: ScriptConnection(client) for name in ("admit", "resolve")}
+    connections = {name: script_connection(client) for name in ("admit", "resolve")}
     metrics = Metrics(version=version("spendgate-server"))
     rules = await RuleCache.load(Path(settings.data_dir))
     rules.on_change(metrics.set_rules)
