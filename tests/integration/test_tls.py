@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-import redis
 import trustme
 
 from ledger.connection import StoreTimeouts, claim_partitions, connect

@@ -231,7 +231,14 @@ def cluster_store(binary: str | None = None, *options: str, replicas: int = 0) -
                 binary,
                 port,
                 directory / str(port),
-                *("--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", str(NODE_TIMEOUT_MS)),
+                *(
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    str(bus),
+                    "--cluster-node-timeout",
+                    str(NODE_TIMEOUT_MS),
+                ),
                 *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
                 *options,
             )
@@ -251,7 +258,7 @@ def _join(primaries: list[Server], replicas: list[Server], buses: list[int]) -> 
     servers = [*primaries, *replicas]
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(server.client()) for server in servers]
-        for client, server, bus in zip(clients[1:], servers[1:], buses[1:], strict=True):
+        for server, bus in zip(servers[1:], buses[1:], strict=True):
             clients[0].execute_command("CLUSTER", "MEET", HOST, server.port, bus)
         bounds = [SLOTS * number // len(primaries) for number in range(len(primaries) + 1)]
         for client, start, end in zip(clients, bounds, bounds[1:], strict=False):
@@ -262,8 +269,8 @@ def _join(primaries: list[Server], replicas: list[Server], buses: list[int]) -> 
             client.execute_command("CLUSTER", "REPLICATE", node_id(clients[number % len(primaries)]))
         for client in clients:
             until(lambda client=client: _is_whole(client, len(primaries)), "a whole Cluster")
+        expected = len(replicas) // len(primaries)
         for client in clients[: len(primaries)]:
-            expected = len(replicas) // len(primaries)
             until(lambda client=client: client.info("replication")["connected_slaves"] == expected, "replicas")
 
 

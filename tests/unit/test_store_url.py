@@ -18,7 +18,7 @@ from ledger.store_url import StoreKind, StoreUrl
         ("rediss+sentinel://s1/spend/3", StoreKind.SENTINEL, "rediss", (("s1", 26379),), "spend", 3),
     ],
 )
-def test_each_way_to_name_a_store_is_understood(  # noqa: PLR0913 - a row has so many fields
+def test_each_way_to_name_a_store_is_understood(
     text: str, kind: StoreKind, scheme: str, seeds: object, service: str, database: int
 ) -> None:
     """One server, Sentinels with the primary's name, nodes of a Cluster; default ports, IPv6."""
