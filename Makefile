@@ -6,12 +6,13 @@ STAMP := .venv/.requirements-dev.lock.stamp
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help setup browser deploy-tools screenshots demo run test lint check format bench lock replay-real clean
+.PHONY: help setup browser deploy-tools screenshots demo run test chaos lint check format bench lock replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
 	@echo "make run          a sidecar on 127.0.0.1:8787 and the page on 127.0.0.1:8788, until Ctrl-C"
 	@echo "make test         all tests"
+	@echo "make chaos        break things under load, compare with the truth; renews the table of docs/reliability.md"
 	@echo "make screenshots  the pictures of docs/images, anew"
 	@echo "make lint         lint, format and types"
 	@echo "make check        lint, types and all tests"
@@ -54,6 +55,10 @@ $(DEPLOY_STAMP): requirements-deploy.lock | $(STAMP)
 
 test: setup browser deploy-tools
 	$(BIN)/python -m pytest
+
+# Each scenario prints one line of JSON. One alone: make chaos ONLY=store-killed
+chaos: setup
+	$(BIN)/python -m tests.chaos $(if $(ONLY),$(ONLY),--write)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from ledger.plans import Plan
 from ledger.script_answers import decode_adjustment, decode_admission, decode_resolution, decode_usage
 from ledger.script_arguments import Batch, PlanShelf
 from ledger.scripts import CommandRunner, Script, load_script
+from ledger.store_commands import is_out_of_service
 
 DEFAULT_MAX_EVENTS: Final = 1_000_000
 PROGRAMS: Final = ("admit", "resolve", "adjust", "usage")
@@ -131,6 +132,8 @@ class RedisLedger:
         except OutOfMemoryError as error:
             raise StoreFull("the store has reached maxmemory and refuses admissions") from error
         except ResponseError as error:
+            if is_out_of_service(error):
+                raise StoreUnavailable(f"the store takes no writes now: {error}") from error
             raise StoreUnavailable(f"the store refused to run {name}", code="store_error") from error
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"the store did not answer {name}") from error

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from redis.exceptions import RedisError
+from redis.exceptions import AskError, ClusterDownError, ReadOnlyError, RedisError, ResponseError, TryAgainError
 
 from ledger.errors import StoreUnavailable
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 ROUND_TRIP_COMMANDS: Final = 500
 """Sent at once: enough to make the round trip cheap, few enough to leave the server to others in between."""
+
+_NOT_NOW: Final = (AskError, ClusterDownError, ReadOnlyError, TryAgainError)
+_NOT_NOW_CODES: Final = ("NOREPLICAS", "MISCONF", "UNBLOCKED")
 
 Subject = TypeVar("Subject")
 
@@ -44,3 +47,8 @@ async def read_each(
             command(pipeline, subject)
         replies += await pipeline.execute(raise_on_error=raise_errors)
     return replies
+
+
+def is_out_of_service(error: ResponseError) -> bool:
+    """Say whether a server refuses whatever it is sent: it lost its slots, its role, its replicas or its disk."""
+    return isinstance(error, _NOT_NOW) or str(error).startswith(_NOT_NOW_CODES)

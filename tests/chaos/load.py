@@ -1,0 +1,121 @@
+"""Callers under whom things break: they go on calling, and what they were not told exactly they ask again by its id."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any, Final
+
+import aiohttp
+
+from tests.chaos.truth import CHECK, RESERVE, Deal, Truth
+from tests.support.apps import Answer, ask
+
+NANOS: Final = 1_000_000_000
+USERS: Final = 40
+CALLERS: Final = 24
+PAUSE_S: Final = 0.01
+FINISHED_WITHIN_S: Final = 60.0
+RESERVE_SHARE: Final = 0.3
+
+
+class Load:
+    """Calls through sidecars, by several callers at once; `truth` is what they know. `urls` may change meanwhile."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        urls: Sequence[str],
+        rng: random.Random,
+        *,
+        tier: str = "free",
+        users: int = USERS,
+        callers: int = CALLERS,
+        prefix: str = "deal",
+    ) -> None:
+        self.truth = Truth()
+        self.urls = list(urls)
+        self._session = session
+        self._rng = rng
+        self._tier = tier
+        self._users = [f"user-{number}" for number in range(users)]
+        self._callers = callers
+        self._prefix = prefix
+        self._stop = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Load"]:
+        """Call until the block ends; those under way are answered, not those without an exact answer."""
+        self._stop.clear()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._callers):
+                group.create_task(self._call_on())
+            try:
+                yield self
+            finally:
+                self._stop.set()
+
+    async def wait_for(self, count: int) -> None:
+        """Wait until so many more calls were answered exactly."""
+        goal = self.truth.answers["exact"] + count
+        await self.until(lambda: self.truth.answers["exact"] >= goal)
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Wait for something that the callers bring about; `TimeoutError` if they do not."""
+        async with asyncio.timeout(FINISHED_WITHIN_S):
+            while not is_so():  # noqa: ASYNC110 - what is awaited sends no event
+                await asyncio.sleep(PAUSE_S)
+
+    async def finish(self) -> None:
+        """Ask again, by the same ids, for whatever has no exact answer yet, until all have one."""
+        open_deals = iter([deal for deal in self.truth.deals.values() if not deal.is_done])
+
+        async def work() -> None:
+            for deal in open_deals:
+                while not await self._attempt(deal):  # noqa: ASYNC110 - nor does this
+                    await asyncio.sleep(PAUSE_S)
+
+        async with asyncio.timeout(FINISHED_WITHIN_S), asyncio.TaskGroup() as group:
+            for _ in range(self._callers):
+                group.create_task(work())
+
+    async def _call_on(self) -> None:
+        while not self._stop.is_set():
+            if not await self._attempt(self._new_deal()):
+                await asyncio.sleep(PAUSE_S)
+
+    def _new_deal(self) -> Deal:
+        deal = Deal(
+            request_id=f"{self._prefix}-{len(self.truth.deals)}",
+            user_id=self._rng.choice(self._users),
+            operation=RESERVE if self._rng.random() < RESERVE_SHARE else CHECK,
+            estimate_nanos=self._rng.randrange(1, 5_000_000),
+            actual_nanos=self._rng.randrange(1, 5_000_000),
+        )
+        self.truth.deals[deal.request_id] = deal
+        return deal
+
+    async def _attempt(self, deal: Deal) -> bool:
+        """Go as far with a deal as exact answers carry; says whether it is done."""
+        if not deal.is_admitted:
+            name = "cost_usd" if deal.operation == CHECK else "estimate_usd"
+            fields = {"tier": self._tier, name: deal.estimate_nanos / NANOS}
+            if not await self._ask(deal, deal.operation, fields):
+                return False
+            deal.is_admitted = True
+            deal.is_done = deal.operation == CHECK
+            deal.acknowledged_nanos = deal.charged_nanos if deal.is_done else 0
+        if not deal.is_done and await self._ask(deal, "settle", {"cost_usd": deal.actual_nanos / NANOS}):
+            deal.is_done, deal.acknowledged_nanos = True, deal.charged_nanos
+        return deal.is_done
+
+    async def _ask(self, deal: Deal, call: str, fields: dict[str, Any]) -> bool:
+        url = f"{self._rng.choice(self.urls)}/v1/{call}"
+        answer: Answer | None = None
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            answer = await ask(self._session, url, {"user_id": deal.user_id, "request_id": deal.request_id, **fields})
+        is_exact = self.truth.note(deal, answer, time.monotonic())
+        if is_exact and answer is not None and not answer.document["allowed"]:
+            raise AssertionError(f"a limit that is far away was reached: {answer.document}")
+        return is_exact
