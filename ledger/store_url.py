@@ -76,7 +76,7 @@ class StoreUrl:
         login, _, hosts = parts.netloc.rpartition("@")
         service, database, seeds = "", 0, tuple[Address, ...]()
         if kind is StoreKind.SINGLE:
-            _check_single(scheme, hosts, parts.path)
+            _check_single(hosts)
         else:
             service, database = _path(parts.path, kind)
             seeds = _seeds(hosts, DEFAULT_SENTINEL_PORT if kind is StoreKind.SENTINEL else DEFAULT_PORT)
@@ -115,13 +115,10 @@ def _options(query: str, kind: StoreKind) -> tuple[tuple[str, str], ...]:
     return tuple(options)
 
 
-def _check_single(scheme: str, hosts: str, path: str) -> None:
-    if scheme == "unix":
-        if not path:
-            raise ValueError("must name the socket: unix:///path/of/the/socket")
-    elif "," in hosts:
+def _check_single(hosts: str) -> None:
+    if "," in hosts:
         raise ValueError("names several hosts: begin with redis+cluster:// or redis+sentinel://")
-    elif hosts:
+    if hosts:
         _address(hosts, DEFAULT_PORT)
 
 
