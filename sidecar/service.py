@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -12,15 +12,13 @@ from ledger.background import Background, serve_until_stopped
 from ledger.connection import StoreTimeouts, connect, script_connection
 from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
-from ledger.operations import Admission, Admitted
 from ledger.redis_ledger import RedisLedger
 from ledger.rule_store import RuleStore
 from sidecar.app import make_admin_app, make_decision_app
-from sidecar.breaker import Breaker, BreakerLimits, BreakerState, Prober
-from sidecar.coalescer import Lane, LaneLimits
-from sidecar.enforcer import Enforcer, Lanes
+from sidecar.enforcer import Enforcer
 from sidecar.failure_policy import FailurePolicy
 from sidecar.heartbeat import Heartbeat
+from sidecar.lanes import ANSWER_MARGIN_S, depth, make_lanes, meet_store
 from sidecar.learned_copy import LearnedCopy
 from sidecar.learned_outputs import LearnedOutputs
 from sidecar.listeners import Listeners, Place
@@ -31,15 +29,11 @@ from sidecar.rule_file import RuleFile
 from sidecar.rule_follower import RuleFollower
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
-from sidecar.store_watch import greet_store, keep_greeting
 from sidecar.sweeper import Sweeper
 
 RULES_TIMEOUTS: Final = StoreTimeouts(connect_ms=1000, command_ms=10_000)
 RULES_CONNECTIONS: Final = 4
 """Of their own: one waits for changes nearly all the time, and no decision waits for them."""
-
-ANSWER_MARGIN_S: Final = 0.01
-"""Kept of the deadline for encoding and sending an answer."""
 
 COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
 
@@ -129,13 +123,8 @@ async def _serving(
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     clock = StoreClock()
-    breaker = make_breaker(settings, metrics)
-    lanes = make_lanes(ledger, settings, metrics, clock, breaker)
-    probe = Prober(breaker, lambda: ledger.probe(0), timeout_s=settings.command_timeout_ms / 1000)
-    background.start(probe.run())
-    if not await greet_store(settings):
-        breaker.trip("the store did not answer at the start")
-        background.start(keep_greeting(settings))
+    lanes = make_lanes(ledger, settings, metrics, clock)
+    await meet_store(settings, ledger, lanes, background)
     learned = LearnedOutputs()
     learned_copy = LearnedCopy(Path(settings.data_dir), learned)
     await learned_copy.load()
@@ -161,7 +150,7 @@ async def _serving(
     background.start(watch_loop_lag(metrics.set_loop_lag))
     listeners = Listeners(
         make_decision_app(enforcer=enforcer, rules=rules, settings=settings, metrics=metrics),
-        make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: _depth(lanes)),
+        make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: depth(lanes)),
     )
     await listeners.open(settings, place)
     try:
@@ -172,45 +161,6 @@ async def _serving(
             await admit.drain()
             await resolve.drain()
         await learned_copy.keep()
-
-
-def _depth(lanes: Lanes) -> int:
-    return sum(lane.depth for lane in lanes.admit) + sum(lane.depth for lane in lanes.resolve)
-
-
-def make_breaker(settings: Settings, metrics: Metrics) -> Breaker:
-    """Return the breaker of the one store that all partitions are in."""
-    limits = BreakerLimits(failure_pct=settings.breaker_failure_pct, longest_pause_s=settings.breaker_pause_ms / 1000)
-
-    def on_change(state: BreakerState) -> None:
-        metrics.record_breaker(state, now_open=0 if state is BreakerState.CLOSED else 1)
-
-    return Breaker(limits, on_change=on_change)
-
-
-def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock: StoreClock, breaker: Breaker) -> Lanes:
-    """Return the lanes of every partition."""
-    limits = LaneLimits(
-        max_batch=settings.max_batch,
-        max_queue=settings.max_queue,
-        command_timeout_s=settings.command_timeout_ms / 1000,
-        deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
-    )
-    partitions = range(settings.partitions)
-
-    async def admit(admissions: Sequence[Admission]) -> list[Admitted]:
-        # What is not answered in time is answered by the failure policy; it must not land afterwards.
-        last_ms = clock.now_ms() + settings.command_timeout_ms
-        for admission in admissions:
-            admission.not_after_ms = min(admission.not_after_ms, last_ms)
-        return await ledger.admit(admissions)
-
-    return Lanes(
-        partition_of=ledger.partition_of,
-        admit=[Lane(admit, limits, metrics.record_batch, breaker) for _ in partitions],
-        resolve=[Lane(ledger.resolve, limits, metrics.record_batch, breaker) for _ in partitions],
-        breakers=[breaker for _ in partitions],
-    )
 
 
 async def _start_rules(
