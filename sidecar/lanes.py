@@ -73,4 +73,4 @@ async def meet_store(settings: Settings, ledger: RedisLedger, lanes: Lanes, back
 
 def depth(lanes: Lanes) -> int:
     """Return how many operations wait."""
-    return sum(lane.depth for lane in [*lanes.admit, *lanes.resolve])
+    return sum(lane.depth for lane in lanes.admit) + sum(lane.depth for lane in lanes.resolve)
