@@ -1,8 +1,8 @@
 """The OpenAPI 3.1 document of the control plane: one line an operation here, schemas and problems beside it."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
+from controlplane.api.openapi_operation import CSV, EVENTS, JSON, YAML, Operation, Schema, describe
 from controlplane.api.openapi_parameters import (
     EVENT_FILTERS,
     EVENT_PAGE,
@@ -18,42 +18,19 @@ from controlplane.api.openapi_parameters import (
     boolean,
     query,
 )
-from controlplane.api.openapi_problems import BODY, LOCKED, OPEN, READ, RULES, WRITE, problem_responses
+from controlplane.api.openapi_problems import BODY, LOCKED, OPEN, READ, RULES, WRITE
 from controlplane.api.openapi_reads import read_schemas
 from controlplane.api.openapi_rules import rule_schemas
 from ledger.json_schema import TIER, USER_ID, ref
 
 API_VERSION: Final = "1"
-JSON: Final = "application/json"
-YAML: Final = "application/yaml"
-CSV: Final = "text/csv"
-EVENTS: Final = "text/event-stream"
-
-Schema = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
-    """One operation; `answers` and `body` map content types to schemas, by name or in full."""
-
-    path: str
-    method: str
-    name: str
-    summary: str
-    answers: dict[str, str | Schema]
-    problems: tuple[str, ...]
-    status: int = 200
-    parameters: tuple[Schema, ...] = ()
-    body: dict[str, str | Schema] | None = None
-    has_etag: bool = False
-    needs_nothing: bool = False
 
 
 def openapi_document() -> dict[str, Any]:
     """Return the document."""
     paths: dict[str, Any] = {}
     for operation in (*SESSIONS, *rule_operations(), *SETTINGS, *RULE_SETS, *READS):
-        paths.setdefault(f"/api/v1{operation.path}", {})[operation.method] = _operation(operation)
+        paths.setdefault(f"/api/v1{operation.path}", {})[operation.method] = describe(operation)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -71,28 +48,6 @@ def openapi_document() -> dict[str, Any]:
             },
         },
     }
-
-
-def _operation(operation: Operation) -> dict[str, Any]:
-    done: dict[str, Any] = {"description": "Done"}
-    if operation.answers:
-        done["content"] = _content(operation.answers)
-    if operation.has_etag:
-        done["headers"] = {"ETag": {"schema": {"type": "string"}, "description": "The revision, for If-Match."}}
-    document: dict[str, Any] = {
-        "operationId": operation.name,
-        "summary": operation.summary,
-        "security": [{}] if operation.needs_nothing else [{}, {"token": []}, {"session": []}],
-        "parameters": list(operation.parameters),
-        "responses": {str(operation.status): done, **problem_responses(operation.problems)},
-    }
-    if operation.body is not None:
-        document["requestBody"] = {"required": True, "content": _content(operation.body)}
-    return document
-
-
-def _content(by_type: dict[str, str | Schema]) -> dict[str, Any]:
-    return {kind: {"schema": ref(schema) if isinstance(schema, str) else schema} for kind, schema in by_type.items()}
 
 
 SESSIONS: Final = (
