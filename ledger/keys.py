@@ -67,6 +67,10 @@ class PartitionKeys:
         """The hash that counts a rule's outcomes in a window."""
         return f"{self.prefix}tally:{window.code}:{rule_id}"
 
+    def breakdown(self, day: Window) -> str:
+        """The hash of what was used in a day of the workspace, by group, model and tier."""
+        return f"{self.prefix}breakdown:{day.code}"
+
     def holds(self, user_id: str) -> str:
         """The sorted set of a user's open holds; member: the record's key, score: the deadline, Unix ms."""
         return f"{self.prefix}holds:{user_id}"

@@ -14,6 +14,7 @@ from ledger.adjustments import (
 )
 from ledger.decisions import EVENT_RETENTION_MS, Operation, StalePlan
 from ledger.errors import CounterOverflow, RequestMismatch
+from ledger.memory_breakdown import Breakdown
 from ledger.memory_budgets import budgets_of, fullest
 from ledger.memory_counters import Counter, Counters
 from ledger.memory_log import EnforcementLog, Subject
@@ -29,10 +30,11 @@ KEPT_MS = 2 * EVENT_RETENTION_MS
 class Adjustments:
     """Corrects counters and totals in an operator's name: all of them, or none."""
 
-    def __init__(self, counters: Counters, records: Records, log: EnforcementLog) -> None:
+    def __init__(self, counters: Counters, records: Records, log: EnforcementLog, breakdown: Breakdown) -> None:
         self._counters = counters
         self._records = records
         self._log = log
+        self._breakdown = breakdown
 
     def adjust(self, adjustment: Adjustment, now_ms: int) -> Adjusted | StalePlan:
         """Do one adjustment, once a request id; raises what refuses it."""
@@ -49,6 +51,7 @@ class Adjustments:
         counters = self._counters.planned(plan, adjustment.user_id)
         self._refuse_excess(adjustment, counters)
         self._counters.correct(plan, adjustment.user_id, counters, spend_nanos=adjustment.amount_nanos)
+        self._breakdown.correct(plan, adjustment.amount_nanos)
         self._log_event(adjustment, counters, now_ms)
         return self._keep(adjustment, counters, at_ms, now_ms)
 

@@ -13,6 +13,7 @@ from ledger.decisions import (
     Settlement,
 )
 from ledger.errors import HoldConflict, HoldNotFound, HoldTooOld, InvalidInput, LedgerError
+from ledger.memory_breakdown import Breakdown
 from ledger.memory_budgets import JudgedBudget, budgets_of, fullest, strongest
 from ledger.memory_counters import Counters
 from ledger.memory_log import EnforcementLog, Subject
@@ -45,10 +46,11 @@ class Sweep:
 class Holds:
     """Ends holds, on the counters that were fixed when they were admitted."""
 
-    def __init__(self, counters: Counters, records: Records, log: EnforcementLog) -> None:
+    def __init__(self, counters: Counters, records: Records, log: EnforcementLog, breakdown: Breakdown) -> None:
         self._counters = counters
         self._records = records
         self._log = log
+        self._breakdown = breakdown
 
     def resolve(self, resolution: Resolution, now_ms: int, sweep: Sweep) -> Resolved:
         """Do one operation of a list."""
@@ -82,8 +84,10 @@ class Holds:
         """End a hold whose deadline has passed: charged at its estimate, or given back."""
         is_charged = record.plan.on_expiry is OnExpiry.CHARGE
         charged = record.amount_nanos if is_charged else 0
+        self._breakdown.take_record(record)
         self._move(record, spend_nanos=charged, held_nanos=-record.amount_nanos)
         record.state, record.charged_nanos, record.changed_ms = HoldState.EXPIRED, charged, now_ms
+        self._breakdown.add_record(record)
         budgets = self._budgets(record)
         decider = fullest(budgets)
         self._record_event("expired", record, now_ms, "charged" if is_charged else "released", record.amount_nanos)
@@ -174,6 +178,7 @@ class Holds:
         actual = resolution.amount_nanos
         if actual is None:
             actual = _charge_without_price(record.plan, record.amount_nanos)
+        self._breakdown.take_record(record)
         self._move(
             record,
             spend_nanos=actual - record.charged_nanos,
@@ -208,6 +213,7 @@ class Holds:
             self._expire(record, now_ms)
         state_before = record.state or HoldState.UNKNOWN
         held = record.amount_nanos if record.is_open else 0
+        self._breakdown.take_record(record)
         self._move(record, spend_nanos=-record.charged_nanos, held_nanos=-held, calls=-1)
         record.state, record.charged_nanos, record.changed_ms = HoldState.RELEASED, 0, now_ms
         return self._conclude(record, Operation.RELEASE, self._budgets(record), state_before, now_ms)
@@ -227,6 +233,7 @@ class Holds:
         self, record: Record, operation: Operation, budgets: list[JudgedBudget], state_before: HoldState, now_ms: int
     ) -> Settlement:
         """Answer the end of a hold, and keep the answer for replays."""
+        self._breakdown.add_record(record)
         record.settlement = self._settlement(record, operation, budgets, state_before, now_ms)
         return record.settlement
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ledger.adjustments import Adjusted, Adjustment
+from ledger.breakdown import Rows
 from ledger.decisions import (
     EVENT_RETENTION_MS,
     CounterState,
@@ -24,6 +25,7 @@ from ledger.decisions import (
 )
 from ledger.errors import CounterOverflow, RequestMismatch
 from ledger.memory_adjustments import Adjustments
+from ledger.memory_breakdown import Breakdown
 from ledger.memory_budgets import JudgedBudget, budgets_of, fullest, strongest
 from ledger.memory_counters import Counter, Counters
 from ledger.memory_holds import Holds, Sweep
@@ -63,8 +65,9 @@ class MemoryLedger:
         self._counters = Counters()
         self._records = Records()
         self._log = EnforcementLog()
-        self._adjustments = Adjustments(self._counters, self._records, self._log)
-        self._holds = Holds(self._counters, self._records, self._log)
+        self._breakdown = Breakdown()
+        self._adjustments = Adjustments(self._counters, self._records, self._log, self._breakdown)
+        self._holds = Holds(self._counters, self._records, self._log, self._breakdown)
 
     async def admit(self, admissions: Sequence[Admission]) -> list[Admitted]:
         """Decide checks and reserves in order."""
@@ -109,6 +112,10 @@ class MemoryLedger:
     def tally(self, window: Window, rule_id: str) -> dict[str, int]:
         """Return the counts of a rule's outcomes in a window, without zeros."""
         return self._log.tally(window, rule_id)
+
+    def breakdown(self, day: Window) -> Rows:
+        """Return what was used in a day of the workspace."""
+        return self._breakdown.of_day(day)
 
     def events(self, user_id: str | None = None) -> list[Event]:
         """Return the enforcement log in order, of all users or of one."""
@@ -187,7 +194,9 @@ class MemoryLedger:
         if admission.unpriced:
             self._add_event("unpriced", call, decider, Reason.UNPRICED)
         decision = self._answer(call, outcome, decider, reason)
-        self._records.add(_record(call, decision))
+        record = _record(call, decision)
+        self._records.add(record)
+        self._breakdown.add_record(record)
         return decision
 
     def _warn(self, call: Call) -> None:

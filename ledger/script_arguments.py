@@ -42,7 +42,8 @@ def encode_plan(plan: Plan, keys: PartitionKeys) -> PlanArguments:
         stems.append(keys.counter(counter.window, ""))
         if counter.previous is not None:
             stems.append(keys.counter(counter.previous, ""))
-    return PlanArguments((*tier_keys, *tallies), GROUP.join(_plan_fields(plan)), tuple(stems))
+    breakdown = keys.breakdown(plan.counters[0].window)
+    return PlanArguments((breakdown, *tier_keys, *tallies), GROUP.join(_plan_fields(plan)), tuple(stems))
 
 
 def _plan_fields(plan: Plan) -> list[str]:
@@ -135,7 +136,7 @@ class Batch:
             f"{admission.amount_nanos}{ROW}{admission.sent}{ROW}{admission.not_after_ms}{ROW}{admission.ttl_ms}{ROW}"
             f"{admission.meta}{ROW}{admission.refusal or ''}{ROW}"
             f"{0 if budget is None else budget + 1}{ROW}{1 if admission.unpriced else 0}{ROW}"
-            f"{admission.input_tokens}{ROW}{admission.output_tokens}",
+            f"{admission.input_tokens or ''}{ROW}{admission.output_tokens or ''}",
         )
 
     def add_resolution(self, resolution: Resolution) -> None:
@@ -148,7 +149,8 @@ class Batch:
             encoded,
             f"{resolution.operation}{ROW}{label}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
             f"{_text(resolution.amount_nanos)}{ROW}{resolution.sent}{ROW}{resolution.ttl_ms}{ROW}"
-            f"{_text(resolution.reserved_at_ms)}{ROW}{resolution.input_tokens}{ROW}{resolution.output_tokens}",
+            f"{_text(resolution.reserved_at_ms)}{ROW}"
+            f"{resolution.input_tokens or ''}{ROW}{resolution.output_tokens or ''}",
         )
 
     def add_adjustment(self, adjustment: Adjustment) -> None:

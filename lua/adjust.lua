@@ -18,7 +18,7 @@
 
 local events_key, tiers_key, prefix, max_events
 
--- @include records holds plans writes
+-- @include breakdown records holds plans writes
 
 -- As long as the counters it has changed, so that the audit can tell them, and no retry is ever a second credit.
 local ADJUSTMENT_TTL_MS = 2 * WINDOW_GRACE_MS
@@ -145,6 +145,8 @@ local function adjust(adjustment)
   end
   correct(list, adjustment.amount)
   correct(totals, adjustment.amount)
+  local plan = adjustment.plan
+  count_correction(day_of(plan.breakdown_key, plan.windows[1].code), plan.tier, adjustment.amount)
   local lines = plan_lines(adjustment.plan, list)
   log_event('adjusted', adjustment, adjustment.amount, 'adjusted', lines, fullest(lines))
   local answer = answer_text(list)

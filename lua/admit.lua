@@ -8,7 +8,7 @@
 --       number of calls, then each call in one text, joined by 0x1E:
 --       op (check | reserve) label (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) meta
 --       refusal (empty, or the reason to refuse it whatever the counters say) refusal_budget (index, 0: the fullest)
---       unpriced (0|1: a usage without a price that proceeds all the same) input output (tokens of a check)
+--       unpriced (0|1: a usage without a price that proceeds all the same) input output (tokens of a check; empty: none)
 -- Returns for each call one of
 --   { "ok", answer }                           answer: now outcome decider reason retry_after, then lines_text
 --   { "replay", answer, context, state }       the first answer of this request id
@@ -20,7 +20,7 @@
 
 local events_key, due_key, tiers_key, prefix, max_events
 
--- @include records holds plans labels writes
+-- @include breakdown records holds plans labels writes
 
 local function next_call()
   local op, label_index, request, user, amount, sent, not_after, ttl, meta, refusal, refusal_budget, unpriced, input, output =
@@ -43,8 +43,8 @@ local function next_call()
     refusal = refusal,
     refusal_budget = tonumber(refusal_budget),
     unpriced = unpriced == '1',
-    input = tonumber(input),
-    output = tonumber(output),
+    input = input,
+    output = output,
     record_key = next_key(),
     holds_key = next_key(),
   }
@@ -144,14 +144,12 @@ end
 
 -- Keeps the answer of a check for its replays. The first fields of a record, in their order, as far as there are any.
 local function keep_check(call, record, answer)
-  local label = call.label
-  local parts = { 'check', call.sent, 'charged', digits(call.amount), now_text, answer, call.plan.record_text }
-  if call.input > 0 or call.output > 0 or call.unpriced then
-    parts[8], parts[9], parts[10] = label.record_text, tokens_text(call.input), tokens_text(call.output)
-    parts[11] = call.unpriced and '1' or nil
-  elseif label.record_text ~= '\29\29' then
-    parts[8] = label.record_text
+  local usage = call.label.record_text
+  if call.input ~= '' or call.output ~= '' or call.unpriced then
+    usage = table.concat({ usage, call.input, call.output, call.unpriced and '1' or nil }, '\29')
   end
+  local amount, plan = digits(call.amount), call.plan
+  local parts = { 'check', call.sent, 'charged', amount, now_text, answer, plan.record_text, usage }
   write_record_text(record, table.concat(parts, '\29'))
 end
 
@@ -181,10 +179,24 @@ local function keep_hold(call, record, answer)
   })
 end
 
+-- Counts an admitted call for the breakdown; what a hold has used is counted when it ends.
+local function count_call(call, is_check)
+  local label = call.label
+  label.calls = label.calls + 1
+  if is_check then
+    label.input, label.output = label.input + number_of(call.input), label.output + number_of(call.output)
+    add_cost(label, call.amount)
+  end
+  if call.unpriced then
+    add_unpriced(label, 1, 0, is_check and call.amount or 0)
+  end
+end
+
 -- Admits a call: charges or holds on all its counters and totals, warns, logs, keeps the answer.
 local function proceed(call, record, list, lines)
   local is_check = call.op == 'check'
   charge_plan(call.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
+  count_call(call, is_check)
   warn(call, lines)
   refill(lines)
   local outcome, chosen = strongest(lines)
@@ -242,6 +254,7 @@ local function run(run_keys, run_arguments)
   for index = 1, tonumber(next_argument()) do
     answers[index] = admit(next_call())
   end
+  count_labels()
   write_all(events_key, tiers_key, max_events) -- 5. write
   return answers
 end

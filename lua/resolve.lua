@@ -7,7 +7,7 @@
 -- ARGV  prefix max_events number of plans, the plans, number of labels, the labels (include/labels.lua), number of
 --       operations, then each in one text, joined by 0x1E:
 --       op label (index) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
---       reserved_at (Unix ms; empty: not given) input output (tokens)
+--       reserved_at (Unix ms; empty: not given) input output (tokens; empty: none)
 -- Returns for each operation one of
 --   { "ok", answer, context, deadline }            answer: now outcome decider reason state_before charged estimate
 --   { "replay", answer, context, deadline }                unpriced, then lines_text
@@ -17,7 +17,7 @@
 
 local events_key, due_key, tiers_key, unattributed_key, prefix, max_events
 
--- @include records holds plans labels writes
+-- @include breakdown records holds plans labels writes
 
 local function next_operation()
   local op, label_index, request, user, amount, sent, ttl, reserved_at, input, output =
@@ -35,8 +35,8 @@ local function next_operation()
     group = label.group,
     model = label.model,
     price_version = label.price_version,
-    input = tonumber(input),
-    output = tonumber(output),
+    input = input,
+    output = output,
     record_key = next_key(),
     holds_key = next_key(),
   }

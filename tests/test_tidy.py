@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from ledger.breakdown import MAX_BREAKDOWN_NAMES, NANOS_PER_MILLION_USD
 from ledger.decisions import MAX_HOLD_MS, RETENTION_MS
 from ledger.memory_holds import MAX_DUE_HOLDS
 from ledger.money import CAP_NANOS
@@ -32,7 +33,7 @@ MAY_IMPORT: Final = {
 }
 PURE_MODULES: Final = (
     *("money", "windows", "rules", "decisions", "prices"),
-    *("keys", "plans", "operations", "names", "moments", "errors"),
+    *("keys", "plans", "operations", "names", "moments", "errors", "breakdown"),
 )
 INPUT_AND_OUTPUT: Final = frozenset(
     {"redis", "hiredis", "asyncio", "os", "pathlib", "socket", "subprocess", "threading", "time", "urllib", "logging"}
@@ -50,13 +51,13 @@ KEY_COMMANDS: Final = re.compile(r"redis\.call\(\s*'(?P<command>[A-Z]+)'\s*(?P<r
 DECLARED_KEYS: Final = frozenset(
     {
         *("key", "holds_key", "due_key", "unattributed_key", "stream"),
-        *("counter.key", "tally.key", "record.key", "record.due_key"),
+        *("counter.key", "tally.key", "record.key", "record.due_key", "day.key"),
         *("commit.head_key", "commit.book_key", "commit.changes_key", "commit.staged_key", "commit.snapshot_key"),
         *("dropped_key", "sidecars_key", "states_key"),
     }
 )
 KEYLESS_COMMANDS: Final = frozenset({"TIME"})
-SPELLED_BY_HOLDS: Final = frozenset({"counter", "tier", "tally"})
+SPELLED_BY_HOLDS: Final = frozenset({"counter", "tier", "tally", "breakdown"})
 
 # In two halves, so that this file does not contain what it looks for.
 UNFINISHED: Final = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
@@ -277,6 +278,9 @@ def test_scripts_never_turn_numbers_into_text_by_themselves() -> None:
         (48 * 3600 * 1000, "RECORD_TTL_MS"),
         (MAX_HOLD_MS, "MAX_HOLD_MS"),
         (24 * 3600 * 1000, "MAX_HOLD_MS"),
+        (MAX_BREAKDOWN_NAMES, "MAX_BREAKDOWN_NAMES"),
+        (1000, "MAX_BREAKDOWN_NAMES"),
+        (NANOS_PER_MILLION_USD, "MILLION_USD"),
         (MAX_DUE_HOLDS, "MAX_DUE_HOLDS"),
         (64, "MAX_DUE_HOLDS"),
         (EVENT_RETENTION_MS, "EVENT_TTL_MS"),

@@ -30,6 +30,7 @@ local function release(operation)
   end
   local state_before = fields.state
   local held = state_before == 'open' and tonumber(fields.amount) or 0
+  count_record(record, -1)
   move(record, -tonumber(fields.charged), -held, -1)
   change_record(record, { 'charged', '0' })
   return conclude(operation, record, 'released', settlement_text(record, lines_of(record), state_before, 0))

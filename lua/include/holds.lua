@@ -37,6 +37,24 @@ local function lines_of(record)
   return list
 end
 
+-- Adds to the breakdown what a hold has used, or takes it away (-1) before that changes: a call unless it was given
+-- back, the tokens of its settle, and what it has charged.
+local function count_record(record, sign)
+  local fields = record.fields
+  if fields.state == 'released' then
+    return
+  end
+  local sum, charged = new_sum(), sign * tonumber(fields.charged)
+  sum.calls = sign
+  sum.input, sum.output = sign * (tonumber(fields.input) or 0), sign * (tonumber(fields.output) or 0)
+  add_cost(sum, charged)
+  if fields.unpriced == '1' then
+    add_unpriced(sum, sign, 0, charged)
+  end
+  local code = string.match(fields.windows, '^[^,]*')
+  count_usage(day_of(prefix .. 'breakdown:' .. code, code), fields.group, fields.model, fields.tier, sum)
+end
+
 -- Moves money on every counter and total of a record.
 local function move(record, spend, held, calls)
   for _, counter in ipairs(counters_of(record)) do
@@ -80,9 +98,11 @@ local function expire_hold(record, holds_key)
   local estimate = tonumber(record.fields.amount)
   local is_charged = record.fields.on_expiry == 'charge'
   local charge = is_charged and estimate or 0
+  count_record(record, -1)
   move(record, charge, -estimate, 0)
   record.holds_key = holds_key
   change_record(record, { 'state', 'expired', 'charged', digits(charge) })
+  count_record(record, 1)
   local lines = lines_of(record)
   local chosen = fullest(lines)
   log_event('expired', call_of(record), estimate, is_charged and 'charged' or 'released', lines, chosen)

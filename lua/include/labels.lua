@@ -1,4 +1,5 @@
--- A label: what calls of a batch share beside their user. Most calls of a batch have the same.
+-- A label: what calls of a batch share beside their user, and the sum of what they have used. Most calls of a batch
+-- have the same.
 -- ARGV: one text, joined by 0x1D: plan (index; 0: none) group model price_version (each may be empty)
 local labels -- those of this run, in the order of ARGV
 
@@ -14,6 +15,11 @@ local function next_label()
     model = model,
     price_version = price_version,
     record_text = table.concat({ group, model, price_version }, '\29'), -- as a check's record has them
+    calls = 0,
+    input = 0,
+    output = 0,
+    millions = 0,
+    rest = 0,
   }
 end
 
@@ -23,7 +29,12 @@ local function read_labels()
   end
 end
 
--- Returns a number of tokens as a record has it.
-local function tokens_text(tokens)
-  return tokens > 0 and digits(tokens) or ''
+-- Adds to the breakdown what the calls of all labels have used.
+local function count_labels()
+  for _, label in ipairs(labels) do
+    if label.calls > 0 then
+      local plan = label.plan
+      count_usage(day_of(plan.breakdown_key, plan.windows[1].code), label.group, label.model, plan.tier, label)
+    end
+  end
 end

@@ -3,7 +3,7 @@
 --       valid_from_ms valid_until_ms tier context on_expiry on_unpriced calm_reason stopped(0|1)
 --       windows calendars seeds tiers budgets (see include/records.lua; calendars and seeds go with the windows; a
 --       seed is the index of the workspace's counter to start from, 0 for none)
--- KEYS: a tier total for each of tiers, a tally for each of budgets.
+-- KEYS: the breakdown of the first window's day, a tier total for each of tiers, a tally for each of budgets.
 local MAX_KNOWN_PLANS = 1024
 
 local known_plans, known_plan_count = {}, 0 -- parsed ones by text, kept for the next runs of a function
@@ -71,6 +71,7 @@ local function next_plan()
     known_plans[text], known_plan_count = plan, known_plan_count + 1
   end
   plan.spend, plan.calls = 0, 0
+  plan.breakdown_key = next_key()
   for _, total in ipairs(plan.totals) do
     total.key = next_key()
   end

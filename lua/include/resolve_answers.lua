@@ -35,5 +35,6 @@ end
 local function conclude(operation, record, state, answer)
   record.holds_key, record.due_key = operation.holds_key, due_key
   change_record(record, { 'state', state, 'settle_answer', answer })
+  count_record(record, 1)
   return reply('ok', record, answer)
 end

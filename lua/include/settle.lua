@@ -34,8 +34,8 @@ end
 local function note_usage(operation, record)
   change_record(record, {
     'price_version', operation.price_version,
-    'input', tokens_text(operation.input),
-    'output', tokens_text(operation.output),
+    'input', operation.input,
+    'output', operation.output,
     'unpriced', operation.amount and '' or '1',
   })
   if operation.model ~= '' then
@@ -117,6 +117,7 @@ local function replace(operation, record, state_before)
   local fields = record.fields
   local actual = amount_of(operation, record)
   local held = state_before == 'open' and tonumber(fields.amount) or 0
+  count_record(record, -1)
   move(record, actual - tonumber(fields.charged), -held, state_before == 'released' and 1 or 0)
   change_record(record, {
     'charged', digits(actual),

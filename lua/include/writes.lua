@@ -16,9 +16,11 @@ end
 -- the record that keeps it from being charged again.
 local function write_all(stream, tiers_key, max_events)
   flush_all_totals()
+  load_breakdown()
   write_counters()
   write_records()
   write_tallies()
+  write_breakdown()
   write_events(stream, max_events)
   write_tiers(tiers_key)
 end

@@ -82,6 +82,11 @@ class Bookkeeping:
         own = [entry for entry in self.entries.values() if row in entry.plan.tier_windows]
         return sum(entry.charged_nanos for entry in own), 0, sum(entry.calls for entry in own)
 
+    def used(self, day: Window) -> tuple[int, int]:
+        """Return what all requests of a day of the workspace have charged, and how many calls they are."""
+        own = [entry for entry in self.entries.values() if entry.plan.counters[0].window == day]
+        return sum(entry.charged_nanos for entry in own), sum(entry.calls for entry in own)
+
     def planned(self, plan: Plan, user_id: str) -> list[Numbers]:
         """Return the plan's counters as a decision must see them: a new zone starts from the workspace's."""
         shown: list[Numbers] = []

@@ -32,11 +32,12 @@ def comparable(result: Admitted | Resolved | Adjusted) -> object:
 
 @dataclass(slots=True)
 class Seen:
-    """Every counter, total and tally that the plans of a scenario may have touched."""
+    """Every counter, total, tally and day that the plans of a scenario may have touched."""
 
     counters: set[tuple[Window, str]] = field(default_factory=set)
     totals: set[TierWindow] = field(default_factory=set)
     tallies: set[tuple[Window, str]] = field(default_factory=set)
+    days: set[Window] = field(default_factory=set)
 
     def add(self, plan: Plan | None, user_id: str) -> None:
         """Remember what a plan names."""
@@ -44,6 +45,7 @@ class Seen:
             return
         self.counters |= {(entry.window, user_id) for entry in plan.counters}
         self.totals |= set(plan.tier_windows)
+        self.days.add(plan.counters[0].window)
         self.tallies |= {(budget.terms.window, budget.terms.rule_id) for budget in plan.budgets}
 
     def add_all(self, operations: Iterable[Admission | Resolution]) -> None:
@@ -56,6 +58,7 @@ class Seen:
         state: dict[object, object] = {key: await book.counter(*key) for key in self.counters}
         state |= {key: await book.tier_total(key.window, key.tier) for key in self.totals}
         state |= {("tally", *key): await book.tally(*key) for key in self.tallies}
+        state |= {("breakdown", day): await book.breakdown(day) for day in self.days}
         state["unattributed"] = await book.unattributed()
         return state
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from ledger.adjustments import Adjustment
+from ledger.breakdown import NOTHING, Dimension
 from ledger.operations import Admission, Resolution
 from ledger.windows import Window
 from tests.property.accounts import Account, Breach
@@ -131,6 +132,17 @@ class Inspector:
             state = await self.under_test.book.tier_total(row.window, row.tier)
             total = (state.spend_nanos, state.held_nanos, state.calls)
             self._require(4, total == books.total(row), f"{row}: {total}, not {books.total(row)}")
+        await self._check_breakdown()
+
+    async def _check_breakdown(self) -> None:
+        """Invariant 4 again: by group, by model and by tier a day's rows have the same sum, that of its requests."""
+        for day in self.seen.days:
+            rows = await self.under_test.book.breakdown(day)
+            for dimension in Dimension:
+                used = sum((used for key, used in rows.items() if key.dimension is dimension), NOTHING)
+                total = (used.cost_nanos, used.calls)
+                expected = self.account.books.used(day)
+                self._require(4, total == expected, f"by {dimension} {day}: {total}, not {expected}")
 
     async def _check_log(self) -> None:
         """Invariant 7: the events and the tallies are those that were due, no more and no less."""

@@ -54,7 +54,7 @@ class LeaksHolds(MemoryLedger):
 
     def __init__(self, *, clock: Callable[[], int]) -> None:
         super().__init__(clock=clock)
-        self._holds = _HoldsThatStay(self._counters, self._records, self._log)
+        self._holds = _HoldsThatStay(self._counters, self._records, self._log, self._breakdown)
 
 
 class _HoldsThatStay(Holds):
@@ -67,7 +67,7 @@ class CreditsTheEmpty(MemoryLedger):
 
     def __init__(self, *, clock: Callable[[], int]) -> None:
         super().__init__(clock=clock)
-        self._adjustments = _AdjustmentsThatGive(self._counters, self._records, self._log)
+        self._adjustments = _AdjustmentsThatGive(self._counters, self._records, self._log, self._breakdown)
 
 
 class _AdjustmentsThatGive(Adjustments):
@@ -75,12 +75,20 @@ class _AdjustmentsThatGive(Adjustments):
         """Refuse nothing."""
 
 
+class CountsSettlesTwice(MemoryLedger):
+    """Invariant 4 once more: what a hold had used before it was settled stays in the breakdown."""
+
+    def __init__(self, *, clock: Callable[[], int]) -> None:
+        super().__init__(clock=clock)
+        self._breakdown.take_record = lambda record: None  # type: ignore[method-assign]
+
+
 class CapsActuals(MemoryLedger):
     """Invariant 5: a settle is charged no more than its estimate."""
 
     def __init__(self, *, clock: Callable[[], int]) -> None:
         super().__init__(clock=clock)
-        self._holds = _HoldsThatCap(self._counters, self._records, self._log)
+        self._holds = _HoldsThatCap(self._counters, self._records, self._log, self._breakdown)
 
 
 class _HoldsThatCap(Holds):
@@ -95,7 +103,7 @@ class ChargesTheWindowOfNow(MemoryLedger):
 
     def __init__(self, *, clock: Callable[[], int]) -> None:
         super().__init__(clock=clock)
-        self._drifting = _HoldsThatDrift(self._counters, self._records, self._log)
+        self._drifting = _HoldsThatDrift(self._counters, self._records, self._log, self._breakdown)
         self._holds = self._drifting
 
     def _proceed(self, call: Call) -> Decision:
@@ -138,6 +146,7 @@ BUGS: tuple[tuple[int, type[MemoryLedger]], ...] = (
     (3, ForgetsItsAnswers),
     (4, LeaksHolds),
     (4, CreditsTheEmpty),
+    (4, CountsSettlesTwice),
     (5, CapsActuals),
     (6, ChargesTheWindowOfNow),
     (7, LogsNoBlocks),

@@ -6,6 +6,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from ledger.adjustments import Adjusted, Adjustment, adjustment_sent
+from ledger.breakdown import Rows
 from ledger.decisions import CounterState, Decision, Operation, Settlement, StalePlan
 from ledger.errors import LedgerError
 from ledger.memory_ledger import MemoryLedger
@@ -54,6 +55,10 @@ class Book(Protocol):
         """Return the counts of a rule in a window."""
         ...
 
+    async def breakdown(self, day: Window) -> Rows:
+        """Return what was used in a day of the workspace."""
+        ...
+
     async def events(self) -> list[dict[str, str]]:
         """Return the whole enforcement log in order."""
         ...
@@ -80,6 +85,10 @@ class MemoryBook:
     async def tally(self, window: Window, rule_id: str) -> dict[str, int]:
         """See `Book`."""
         return self.ledger.tally(window, rule_id)
+
+    async def breakdown(self, day: Window) -> Rows:
+        """See `Book`."""
+        return self.ledger.breakdown(day)
 
     async def events(self) -> list[dict[str, str]]:
         """See `Book`."""

@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any, Final
 from uuid import uuid4
 
+from ledger.breakdown import Rows, decode_rows
 from ledger.decisions import CounterState
 from ledger.windows import Window
 from tests.support.ledger_under_test import NOON_MS, LedgerUnderTest
@@ -31,6 +32,10 @@ class RedisBook:
         """Read the counts of a rule."""
         stored = await self.ledger.read_hash(self.ledger.keys.tally(window, rule_id))
         return {name: int(number) for name, number in stored.items() if number != "0"}
+
+    async def breakdown(self, day: Window) -> Rows:
+        """Read a day's hash."""
+        return decode_rows(await self.ledger.client.hgetall(self.ledger.keys.breakdown(day)))
 
     async def events(self) -> list[dict[str, str]]:
         """Read the stream."""
