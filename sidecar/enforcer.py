@@ -91,7 +91,7 @@ class Enforcer:
             decision = await self._decide(request, admission, deadline_s)
         except StoreError as error:
             self._metrics.record_store_error(error.code)
-            decision = self._policy.decide(admission, error)
+            decision = await self._policy.decide(admission, error)
         self._metrics.record_decision(decision, time.perf_counter() - started)
         if request.usage is not None and decision.allowed and not decision.replayed:
             self._pricing.learn(request.usage, request.tier)
@@ -111,6 +111,7 @@ class Enforcer:
             raise
         if not isinstance(answer, Settlement):
             raise answer or StoreUnavailable("the store gave no answer")
+        self._policy.settled(resolution)
         self._metrics.record_settlement(answer)
         if request.usage is not None and not answer.replayed:
             self._pricing.learn(request.usage, answer.tier)

@@ -1,26 +1,28 @@
 """What a caller is told when the store cannot be asked: the rules' own choice, marked as degraded."""
 
-from ledger.decisions import Decision, Outcome, Reason
+from ledger.decisions import Decision, Operation, Outcome, Reason
 from ledger.errors import StoreError, StoreOverloaded
-from ledger.operations import Admission
+from ledger.operations import Admission, Resolution
 from ledger.rules import PolicyKind
+from sidecar.allowance import Allowance
 from sidecar.store_clock import StoreClock
 
 
 class FailurePolicy:
-    """Decides without the store, at once and from memory; what it allows must be made durable before it is answered.
+    """Decides without the store: by the strictest `on_store_failure` of the user's rules.
 
     Counters are unknown, so `budgets` is empty. Whether the operation took effect is unknown as well: a repeat with
-    the same request id learns it. A local allowance (`allow_up_to_usd`) denies: nothing is counted locally yet.
+    the same request id learns it.
     """
 
-    def __init__(self, clock: StoreClock) -> None:
+    def __init__(self, clock: StoreClock, allowance: Allowance) -> None:
         self._clock = clock
+        self._allowance = allowance
 
-    def decide(self, admission: Admission, error: StoreError) -> Decision:
-        """Return the decision that the strictest `on_store_failure` of the user's rules gives."""
+    async def decide(self, admission: Admission, error: StoreError) -> Decision:
+        """Return the decision; what it takes of an allowance is on disk then. Asks nobody else and waits for nobody."""
         plan = admission.plan
-        allowed = plan.on_store_failure.kind is PolicyKind.ALLOW and admission.refusal is None
+        allowed = admission.refusal is None and await self._allows(admission)
         return Decision(
             admission.operation,
             admission.request_id,
@@ -36,3 +38,16 @@ class FailurePolicy:
             degraded=True,
             on_store_failure=plan.on_store_failure,
         )
+
+    def settled(self, resolution: Resolution) -> None:
+        """Note that a settle or release was accepted: the actual takes the place of what its reserve has taken."""
+        if resolution.operation is Operation.RELEASE:
+            self._allowance.settle(resolution.user_id, resolution.request_id, 0)
+        elif resolution.operation is Operation.SETTLE and resolution.amount_nanos is not None:
+            self._allowance.settle(resolution.user_id, resolution.request_id, resolution.amount_nanos)
+
+    async def _allows(self, admission: Admission) -> bool:
+        policy = admission.plan.on_store_failure
+        if policy.kind is PolicyKind.AMOUNT:
+            return await self._allowance.take(admission)
+        return policy.kind is PolicyKind.ALLOW

@@ -14,6 +14,7 @@ from prometheus_client import (
 )
 
 from ledger.decisions import Decision, Settlement
+from ledger.money import NANOS_PER_USD
 from ledger.rules import RuleSet
 from sidecar.breaker import BreakerState
 
@@ -105,6 +106,11 @@ class Metrics:
         transitions = Counter(
             "spendgate_breaker_transitions", "Changes of a circuit breaker's state.", ("to",), registry=registry
         )
+        self._allowance_spent = Counter(
+            "spendgate_allowance_spent_usd",
+            "Let through by local allowances while the store was away; what settles gave back is not taken off.",
+            registry=registry,
+        )
         self._transitions = {state: transitions.labels(state) for state in BreakerState}
 
     def record_decision(self, decision: Decision, seconds: float) -> None:
@@ -136,6 +142,10 @@ class Metrics:
         """Count a transition, and show how many breakers are open after it."""
         self._transitions[state].inc()
         self._breaker_open.set(now_open)
+
+    def record_allowance(self, nanos: int) -> None:
+        """Count what a call has taken from local allowances."""
+        self._allowance_spent.inc(nanos / NANOS_PER_USD)
 
     def record_problem(self, code: str) -> None:
         """Count an answer that was no decision."""

@@ -14,6 +14,7 @@ from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
 from ledger.redis_ledger import RedisLedger
 from ledger.rule_store import RuleStore
+from sidecar.allowance_log import kept_policy
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.enforcer import Enforcer
 from sidecar.failure_policy import FailurePolicy
@@ -100,7 +101,11 @@ async def running_sidecar(
             max_events=settings.stream_max_events,
             connections=connections,
         )
-        async with _serving(settings, ledger, rules, metrics, background, place) as listeners:
+        clock = StoreClock()
+        async with (
+            kept_policy(Path(settings.data_dir), clock, metrics) as policy,
+            _serving(settings, ledger, rules, metrics, background, place, clock, policy) as listeners,
+        ):
             yield listeners
     finally:
         await background.stop()
@@ -120,9 +125,10 @@ async def _serving(
     metrics: Metrics,
     background: Background,
     place: Place | None,
+    clock: StoreClock,
+    policy: FailurePolicy,
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
-    clock = StoreClock()
     lanes = make_lanes(ledger, settings, metrics, clock)
     await meet_store(settings, ledger, lanes, background)
     learned = LearnedOutputs()
@@ -133,7 +139,7 @@ async def _serving(
         lanes=lanes,
         rules=rules,
         clock=clock,
-        policy=FailurePolicy(clock),
+        policy=policy,
         pricing=Pricing(rules, learned, metrics),
         metrics=metrics,
         deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,

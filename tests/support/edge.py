@@ -28,6 +28,7 @@ from sidecar.pricing import Pricing
 from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
+from tests.support.allowances import memory_allowance
 from tests.support.ledger_under_test import NOON_MS, rule, template
 
 DEADLINE_S = 2.0
@@ -199,7 +200,7 @@ def _enforcer(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> Enfo
         lanes=lanes,
         rules=rules,
         clock=clock,
-        policy=FailurePolicy(clock),
+        policy=FailurePolicy(clock, memory_allowance(clock.now_ms)),
         pricing=Pricing(rules, LearnedOutputs(), metrics),
         metrics=metrics,
         deadline_s=DEADLINE_S,

@@ -4,11 +4,12 @@ import pytest
 
 from ledger.decisions import Decision, Operation, Outcome, Reason
 from ledger.errors import StoreError, StoreOverloaded, StoreUnavailable
-from ledger.operations import Admission
+from ledger.operations import Admission, Resolution
 from ledger.plans import compile_plan
 from ledger.rules import ALLOW, DENY, Action, Mode, Policy, PolicyKind, Rule
 from sidecar.failure_policy import FailurePolicy
 from sidecar.store_clock import StoreClock
+from tests.support.allowances import memory_allowance
 from tests.support.ledger_under_test import NOON_MS, rule, rules
 
 ALLOWANCE = Policy(PolicyKind.AMOUNT, 5)
@@ -28,41 +29,82 @@ def admission(*entries: Rule, refusal: Reason | None = None, mode: Mode = Mode.E
     )
 
 
-def decide(call: Admission, error: StoreError) -> Decision:
+def policy_over_memory() -> FailurePolicy:
+    """Return a policy that keeps its allowances in memory."""
+    return FailurePolicy(StoreClock(), memory_allowance(lambda: NOON_MS))
+
+
+async def decide(call: Admission, error: StoreError) -> Decision:
     """Return what a sidecar answers by itself."""
-    return FailurePolicy(StoreClock()).decide(call, error)
+    return await policy_over_memory().decide(call, error)
 
 
 @pytest.mark.parametrize(("policy", "outcome"), [(ALLOW, Outcome.ALLOW), (DENY, Outcome.BLOCK)])
-def test_the_rule_decides(policy: Policy, outcome: Outcome) -> None:
+async def test_the_rule_decides(policy: Policy, outcome: Outcome) -> None:
     """Whatever its action, `on_store_failure` is what the operator chose."""
-    decision = decide(admission(rule(on_store_failure=policy)), StoreUnavailable("gone"))
+    decision = await decide(admission(rule(on_store_failure=policy)), StoreUnavailable("gone"))
     assert (outcome, Reason.STORE_UNAVAILABLE, True) == (decision.outcome, decision.reason, decision.degraded)
 
 
-def test_without_a_rule_the_call_is_allowed() -> None:
+async def test_without_a_rule_the_call_is_allowed() -> None:
     """Nobody set a limit, so nothing is protected by refusing."""
-    assert decide(admission(), StoreUnavailable("gone")).allowed
+    assert (await decide(admission(), StoreUnavailable("gone"))).allowed
 
 
-def test_a_local_allowance_denies_until_it_can_be_counted() -> None:
-    """Allowing without counting would be an allowance without an end."""
-    decision = decide(admission(rule(on_store_failure=ALLOWANCE)), StoreUnavailable("gone"))
-    assert not decision.allowed
+def with_allowance(number: int, nanos: int) -> Admission:
+    """Return a call of alice under an allowance of 5 nano-dollars."""
+    call = admission(rule(on_store_failure=ALLOWANCE))
+    call.request_id, call.amount_nanos = str(number), nanos
+    return call
+
+
+async def test_a_local_allowance_allows_up_to_its_amount() -> None:
+    """Landing on it exactly is allowed, the next call is not; all of them are told as degraded."""
+    policy = policy_over_memory()
+    answers = [await policy.decide(with_allowance(*call), StoreUnavailable("gone")) for call in enumerate((3, 3, 2, 1))]
+    assert [True, False, True, False] == [answer.allowed for answer in answers]
+    assert {(True, ALLOWANCE)} == {(answer.degraded, answer.on_store_failure) for answer in answers}
+
+
+@pytest.mark.parametrize(
+    ("operation", "actual", "nanos"),
+    [
+        (Operation.SETTLE, 1, 4),
+        (Operation.SETTLE, None, 0),
+        (Operation.RELEASE, None, 5),
+        (Operation.EXTEND, None, 0),
+    ],
+)
+async def test_what_a_call_did_not_need_is_free_again(operation: Operation, actual: int | None, nanos: int) -> None:
+    """A settle counts its actual, a release nothing; without a price the estimate stands, and so it does for longer."""
+    policy = policy_over_memory()
+    await policy.decide(with_allowance(0, 5), StoreUnavailable("gone"))
+    policy.settled(Resolution(operation=operation, user_id="alice", request_id="0", amount_nanos=actual))
+    answers = [await policy.decide(with_allowance(n, 1), StoreUnavailable("gone")) for n in range(1, 7)]
+    assert nanos == sum(answer.allowed for answer in answers)
+
+
+async def test_a_refused_call_takes_nothing() -> None:
+    """A model without a price is refused before anything is counted."""
+    policy = policy_over_memory()
+    refused = with_allowance(0, 5)
+    refused.refusal = Reason.UNPRICED
+    assert not (await policy.decide(refused, StoreUnavailable("gone"))).allowed
+    assert (await policy.decide(with_allowance(1, 5), StoreUnavailable("gone"))).allowed
 
 
 @pytest.mark.parametrize(
     ("error", "reason"),
     [(StoreOverloaded("full"), Reason.OVERLOADED), (StoreUnavailable("gone"), Reason.STORE_UNAVAILABLE)],
 )
-def test_the_reason_tells_our_own_queue_from_the_store(error: StoreError, reason: Reason) -> None:
+async def test_the_reason_tells_our_own_queue_from_the_store(error: StoreError, reason: Reason) -> None:
     """An operator must know which of the two to look at."""
-    assert reason is decide(admission(), error).reason
+    assert reason is (await decide(admission(), error)).reason
 
 
-def test_stop_and_refusals_hold_without_the_store() -> None:
+async def test_stop_and_refusals_hold_without_the_store() -> None:
     """The emergency switch, and a model without a price, need no counter to refuse."""
     lenient = rule(action=Action.WARN, on_store_failure=ALLOW)
-    stopped = decide(admission(lenient, mode=Mode.STOP), StoreUnavailable("gone"))
-    unpriced = decide(admission(lenient, refusal=Reason.UNPRICED), StoreUnavailable("gone"))
+    stopped = await decide(admission(lenient, mode=Mode.STOP), StoreUnavailable("gone"))
+    unpriced = await decide(admission(lenient, refusal=Reason.UNPRICED), StoreUnavailable("gone"))
     assert (False, False) == (stopped.allowed, unpriced.allowed)

@@ -1,0 +1,60 @@
+"""Allowances on disk: ``<data_dir>/allowance``, an append log that is read at start."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from sidecar.allowance import Allowance
+from sidecar.append_log import AppendLog, LogLimits
+from sidecar.failure_policy import FailurePolicy
+from sidecar.log_segments import LogState, read_state
+from sidecar.metrics import Metrics
+from sidecar.store_clock import StoreClock
+
+DIRECTORY_NAME: Final = "allowance"
+LIMITS: Final = LogLimits(max_bytes=256 << 20, keep_s=3600.0)
+"""Older files are of no use: each begins with every count. 100,000 counts take about 12 MB."""
+
+log = logging.getLogger("spendgate.allowance")
+
+
+@contextlib.asynccontextmanager
+async def kept_policy(data_dir: Path, clock: StoreClock, metrics: Metrics) -> AsyncIterator[FailurePolicy]:
+    """Provide the policy of a sidecar, with the allowances that are kept in its data directory."""
+    allowance = Allowance(now_ms=clock.now_ms, on_taken=metrics.record_allowance)
+    async with kept_allowance(data_dir, allowance):
+        yield FailurePolicy(clock, allowance)
+
+
+@contextlib.asynccontextmanager
+async def kept_allowance(data_dir: Path, allowance: Allowance) -> AsyncIterator[None]:
+    """Restore an allowance from its log and keep it there.
+
+    Where the log cannot be read nothing is kept, so that everything is refused; that is logged.
+    """
+    directory = data_dir / DIRECTORY_NAME
+    try:
+        state = await asyncio.to_thread(read_state, directory)
+    except OSError as error:
+        log.error("%s cannot be read, so that local allowances refuse every call: %s", directory, error)  # noqa: TRY400
+        yield
+        return
+    _tell_damages(state)
+    allowance.restore([*state.checkpoint, *state.entries])
+    kept = AppendLog(directory, limits=LIMITS, checkpoint=allowance.checkpoint)
+    await kept.start(state.next_number)
+    allowance.keep_in(kept)
+    try:
+        yield
+    finally:
+        await kept.close()
+
+
+def _tell_damages(state: LogState) -> None:
+    """Log what was damaged; a torn end is what a crash leaves of an entry that nobody was told of."""
+    for damaged in state.damages:
+        if not damaged.damage.torn:
+            log.error("%s: what was let through locally may be counted too low", damaged)
