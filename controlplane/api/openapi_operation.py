@@ -32,6 +32,7 @@ class Operation:
 
 
 def describe(operation: Operation) -> dict[str, Any]:
+    """Return what stands under an operation's path and method."""
     done: dict[str, Any] = {"description": "Done"}
     if operation.answers:
         done["content"] = _content(operation.answers)
