@@ -13,6 +13,9 @@ from ledger.rule_book import RuleBook
 KEPT_S: Final = 1.0
 """Many readers ask at the same time; the store is asked once a second for all of them."""
 
+RECENTLY_MS: Final = 10 * 60 * 1000
+"""So long an outage is worth a word after it has ended: most are over before a sidecar can tell of them."""
+
 FROM_STORE: Final = "store"
 
 
@@ -45,6 +48,11 @@ class SidecarsNow:
         return sum(line.standing in standings for line in self.lines)
 
     @property
+    def live(self) -> list[SidecarState]:
+        """The sidecars that were heard of lately."""
+        return [line.state for line in self.lines if line.standing is not Standing.STALE]
+
+    @property
     def following(self) -> int:
         """How many live sidecars take their rules from the store."""
         return self.count(Standing.CURRENT, Standing.BEHIND)
@@ -71,6 +79,11 @@ class SidecarBoard:
                 self._asked_s = self._clock()
         book = self._book()
         return SidecarsNow(book.revision, tuple(SidecarLine(state, _standing(state, book)) for state in self._states))
+
+
+def was_degraded(state: SidecarState) -> bool:
+    """Say whether a sidecar decided without the store within the last ten minutes."""
+    return state.degraded_decisions > 0 and state.seen_ms - state.degraded_ms <= RECENTLY_MS
 
 
 def _standing(state: SidecarState, book: RuleBook) -> Standing:

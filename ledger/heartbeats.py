@@ -25,7 +25,9 @@ MAX_LISTED: Final = 10_000
 class SidecarReport:
     """What a sidecar says. `id` is one process; `store_ok`: since the last report no operation failed for the store.
 
-    `epoch` is empty unless the rules come from the store; `rules_source` is file, push or store.
+    `epoch` is empty unless the rules come from the store; `rules_source` is file, push or store. `breaker_open`: the
+    store is not asked now. `degraded_decisions` were made without it since the start, the last one at `degraded_ms`.
+    `recovering`: lost data is being made good; `journal_pending`: records the store has not acknowledged.
     """
 
     id: str
@@ -36,6 +38,11 @@ class SidecarReport:
     store_ok: bool
     started_ms: int
     rules_source: str
+    breaker_open: bool = False
+    recovering: bool = False
+    journal_pending: int = 0
+    degraded_decisions: int = 0
+    degraded_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +109,11 @@ def _state(text: bytes | None, seen_ms: int, now_ms: int) -> SidecarState | None
             store_ok=bool(fields["store_ok"]),
             started_ms=int(fields["started_ms"]),
             rules_source=str(fields["rules_source"]),
+            breaker_open=bool(fields.get("breaker_open", False)),
+            recovering=bool(fields.get("recovering", False)),
+            journal_pending=int(fields.get("journal_pending", 0)),
+            degraded_decisions=int(fields.get("degraded_decisions", 0)),
+            degraded_ms=int(fields.get("degraded_ms", 0)),
             seen_ms=seen_ms,
             age_ms=max(0, now_ms - seen_ms),
         )

@@ -22,7 +22,10 @@ log = logging.getLogger("spendgate.heartbeat")
 
 
 class Heartbeat:
-    """Reports every 5 seconds, and at once when other rules come into force. A store that is silent is no matter."""
+    """Reports every 5 seconds, and at once when other rules come into force, or an outage begins or ends.
+
+    A store that is silent is no matter: what happened meanwhile is told once it listens.
+    """
 
     def __init__(
         self, heartbeats: Heartbeats, cache: RuleCache, metrics: Metrics, *, version: str, rules_source: str
@@ -39,9 +42,11 @@ class Heartbeat:
         self._failures_told = metrics.store_failures
         self._arrived = True
         cache.on_change(self._notice)
+        metrics.condition.on_change = self._changed.set
 
     def report(self) -> SidecarReport:
         """Return what there is to say now."""
+        condition = self._metrics.condition
         return SidecarReport(
             id=self.sidecar_id,
             version=self._version,
@@ -51,6 +56,11 @@ class Heartbeat:
             store_ok=self._arrived and self._metrics.store_failures == self._failures_told,
             started_ms=self._started_ms,
             rules_source=self._rules_source,
+            breaker_open=condition.open_breakers > 0,
+            recovering=condition.is_recovering,
+            journal_pending=condition.journal_pending,
+            degraded_decisions=condition.degraded_decisions,
+            degraded_ms=condition.degraded_ms,
         )
 
     async def run(self) -> None:

@@ -17,6 +17,7 @@ from ledger.decisions import Decision, Settlement
 from ledger.money import NANOS_PER_USD
 from ledger.rules import RuleSet
 from sidecar.breaker import BreakerState
+from sidecar.condition import Condition
 
 DECISION_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -71,6 +72,7 @@ class Metrics:
         build = Gauge("spendgate_build_info", "Version of this sidecar.", ("version",), registry=registry)
         build.labels(version).set(1)
         self.store_failures = 0
+        self.condition = Condition()
         self._outcomes: dict[Outcome, Counter] = {}
 
     def _define_rules(self) -> None:
@@ -122,6 +124,8 @@ class Metrics:
             child = self._decisions.labels(operation, outcome, reason, "true" if degraded else "false")
             self._outcomes[key] = child
         child.inc()
+        if decision.degraded:
+            self.condition.note_degraded(decision.at_ms)
         self._decision_seconds.observe(seconds)
 
     def record_settlement(self, settlement: Settlement) -> None:
@@ -142,6 +146,7 @@ class Metrics:
         """Count a transition, and show how many breakers are open after it."""
         self._transitions[state].inc()
         self._breaker_open.set(now_open)
+        self.condition.set_breakers(now_open)
 
     def record_allowance(self, nanos: int) -> None:
         """Count what a call has taken from local allowances."""

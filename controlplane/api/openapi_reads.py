@@ -30,7 +30,17 @@ USD: Final = ref("UsdNumber")
 COUNTER: Final = {"spend_usd": USD, "held_usd": USD, "calls": COUNT}
 WHY_SKIPPED: Final = ("disabled", "expired", "overridden", "tier_has_template")
 TIER_SOURCES: Final = ("query", "hold", "event")
-SUMMARY: Final = ("revision", "current", "total", "own_rules", "stale", "store_trouble")
+SUMMARY: Final = (
+    "revision",
+    "current",
+    "total",
+    "own_rules",
+    "stale",
+    "store_trouble",
+    "breaker_open",
+    "recovering",
+    "degraded_lately",
+)
 
 
 def read_schemas() -> dict[str, Schema]:
@@ -215,6 +225,11 @@ def _sidecar() -> Schema:
             "revision": COUNT,
             "rules_source": {"enum": ["file", "push", "store"]},
             "store_ok": BOOLEAN,
+            "breaker_open": BOOLEAN,
+            "recovering": BOOLEAN,
+            "journal_pending": COUNT,
+            "degraded_decisions": COUNT,
+            "degraded_at": nullable(MOMENT),
             "started_at": MOMENT,
             "seen_at": MOMENT,
             "age_s": COUNT,

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from controlplane.api.answers import answer
 from controlplane.api.queries import Query
-from controlplane.sidecars import SidecarBoard, SidecarLine, SidecarsNow, Standing
+from controlplane.sidecars import SidecarBoard, SidecarLine, SidecarsNow, Standing, was_degraded
 from ledger.windows import rfc3339
 
 
@@ -35,7 +35,10 @@ def sidecar_summary(now: SidecarsNow) -> dict[str, Any]:
         "total": now.following,
         "own_rules": now.count(Standing.OWN_RULES),
         "stale": now.count(Standing.STALE),
-        "store_trouble": sum(not line.state.store_ok for line in now.lines if line.standing is not Standing.STALE),
+        "store_trouble": sum(not state.store_ok for state in now.live),
+        "breaker_open": sum(state.breaker_open for state in now.live),
+        "recovering": sum(state.recovering for state in now.live),
+        "degraded_lately": sum(was_degraded(state) for state in now.live),
     }
 
 
@@ -49,6 +52,11 @@ def _line(line: SidecarLine) -> dict[str, Any]:
         "revision": state.revision,
         "rules_source": state.rules_source,
         "store_ok": state.store_ok,
+        "breaker_open": state.breaker_open,
+        "recovering": state.recovering,
+        "journal_pending": state.journal_pending,
+        "degraded_decisions": state.degraded_decisions,
+        "degraded_at": rfc3339(state.degraded_ms) if state.degraded_ms else None,
         "started_at": rfc3339(state.started_ms),
         "seen_at": rfc3339(state.seen_ms),
         "age_s": state.age_ms // 1000,

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from ledger.connection import StoreTimeouts, connect
-from ledger.heartbeats import FORGOTTEN_AFTER_MS, STALE_AFTER_MS, Heartbeats, SidecarReport
+from ledger.decisions import Decision, Operation, Outcome, Reason
+from ledger.heartbeats import FORGOTTEN_AFTER_MS, STALE_AFTER_MS, Heartbeats, SidecarReport, SidecarState
 from ledger.keys import RuleKeys
+from sidecar.breaker import BreakerState
 from sidecar.heartbeat import Heartbeat
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
@@ -26,6 +28,13 @@ REPORT = SidecarReport(
     started_ms=7,
     rules_source="store",
 )
+
+
+def degraded_decision(*, at_ms: int) -> Decision:
+    """Return what was decided without the store."""
+    return Decision(
+        Operation.CHECK, "r", "u", None, Outcome.ALLOW, Reason.STORE_UNAVAILABLE, (), None, 1, at_ms, degraded=True
+    )
 
 
 @pytest.fixture
@@ -157,6 +166,34 @@ async def test_a_failure_of_the_store_is_told_once_it_answers(heartbeats: Heartb
         told.append((await heartbeats.list())[0].store_ok)
 
     assert [True, False, True] == told
+
+
+async def test_an_outage_is_told_with_what_was_decided_meanwhile(heartbeats: Heartbeats) -> None:
+    """The breaker's state at once, in both directions; the decisions without the store are told after it as well."""
+    metrics = Metrics()
+    heart = Heartbeat(heartbeats, RuleCache(), metrics, version="1", rules_source="file")
+    task = asyncio.create_task(heart.run())
+
+    async def told(*, is_open: bool) -> SidecarState:
+        async with asyncio.timeout(20):
+            while not (states := await heartbeats.list()) or states[0].breaker_open != is_open:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return states[0]
+
+    try:
+        quiet = await told(is_open=False)
+        metrics.record_breaker(BreakerState.OPEN, now_open=1)
+        metrics.record_decision(degraded_decision(at_ms=quiet.seen_ms), 0.001)
+        during = await told(is_open=True)
+        metrics.record_breaker(BreakerState.CLOSED, now_open=0)
+        after = await told(is_open=False)
+    finally:
+        task.cancel()
+        await asyncio.wait([task], timeout=1)
+
+    assert [(0, 0), (1, quiet.seen_ms), (1, quiet.seen_ms)] == [
+        (state.degraded_decisions, state.degraded_ms) for state in (quiet, during, after)
+    ]
 
 
 async def test_a_silent_store_does_not_end_the_heart(workspace: str, tmp_path: Any) -> None:

@@ -131,7 +131,8 @@ async def test_rules_and_sidecars_are_told_at_once_and_when_they_change(
         await control.heartbeats.report(report)
         states = await source.next("sidecars")
 
-    nobody = {"revision": 0, "current": 0, "total": 0, "own_rules": 0, "stale": 0, "store_trouble": 0}
+    counts = ("revision", "current", "total", "own_rules", "stale", "store_trouble")
+    nobody = dict.fromkeys((*counts, "breaker_open", "recovering", "degraded_lately"), 0)
     assert [{"revision": 0}, nobody] == first
     assert ({"revision": 9}, nobody | {"revision": 9}) == (changed.data, new_rules.data)
     assert nobody | {"revision": 9, "current": 1, "total": 1} == states.data

@@ -1,5 +1,6 @@
 """Which sidecars run and how their rules stand to the control plane's, from their own reports."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import MappingProxyType
@@ -27,6 +28,7 @@ BOOK = RuleBook(
     rules=EMPTY_RULE_SET,
     entries=MappingProxyType({}),
 )
+OLD_FIELDS = {"id", "version", "host", "revision", "epoch", "store_ok", "started_ms", "rules_source"}
 REPORT = SidecarReport(
     id="a",
     version="0.1.0",
@@ -88,6 +90,9 @@ async def test_without_sidecars_the_list_is_empty(sidecars: Sidecars) -> None:
         "own_rules": 0,
         "stale": 0,
         "store_trouble": 0,
+        "breaker_open": 0,
+        "recovering": 0,
+        "degraded_lately": 0,
     } == await sidecars.answer()
 
 
@@ -134,9 +139,45 @@ async def test_a_line_tells_who_it_is_and_when_it_was_heard_of(sidecars: Sidecar
         "revision": 41,
         "rules_source": "store",
         "store_ok": True,
+        "breaker_open": False,
+        "recovering": False,
+        "journal_pending": 0,
+        "degraded_decisions": 0,
+        "degraded_at": None,
         "started_at": "2026-01-31T12:00:00Z",
         "age_s": 7,
     } == {name: value for name, value in line.items() if name != "seen_at"}
+
+
+async def test_an_outage_is_told_while_it_lasts_and_for_a_while_after_it(sidecars: Sidecars) -> None:
+    """Most outages are over before anybody can report them; one of yesterday is no news."""
+    lately = REPORT.started_ms
+    await sidecars.report("open", breaker_open=True, degraded_decisions=3, degraded_ms=lately)
+    await sidecars.report("recovering", recovering=True, journal_pending=12)
+    (seen,) = {state.seen_ms for state in (await sidecars.heartbeats.list()) if state.id == "open"}
+    await sidecars.report("over", degraded_decisions=5, degraded_ms=seen)
+    await sidecars.report("silent", breaker_open=True, recovering=True, degraded_decisions=1, degraded_ms=seen)
+    await sidecars.age("silent", 16)
+    answer = await sidecars.answer()
+    lines = {line["id"]: line for line in answer["items"]}
+
+    assert (1, 1, 1) == (answer["breaker_open"], answer["recovering"], answer["degraded_lately"])
+    assert (True, 3, "2026-01-31T12:00:00Z") == tuple(
+        lines["open"][name] for name in ("breaker_open", "degraded_decisions", "degraded_at")
+    )
+    assert (True, 12) == (lines["recovering"]["recovering"], lines["recovering"]["journal_pending"])
+
+
+async def test_a_report_of_an_older_version_is_read_all_the_same(sidecars: Sidecars) -> None:
+    """During an update both stand on the page."""
+    await sidecars.report("a")
+    key = RuleKeys.of(sidecars.workspace).sidecar_states
+    report = json.loads(await sidecars.client.hget(key, "a"))
+    old = {name: value for name, value in report.items() if name in OLD_FIELDS}
+    await sidecars.client.hset(key, "a", json.dumps(old))
+    (line,) = (await sidecars.answer())["items"]
+
+    assert (False, None) == (line["breaker_open"], line["degraded_at"])
 
 
 async def test_a_new_revision_makes_all_lag_until_they_report_it(sidecars: Sidecars) -> None:

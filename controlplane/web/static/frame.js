@@ -42,12 +42,23 @@ async function loadSidecars() {
 }
 
 // Whoever can list the sidecars has reached the store.
-export function showSidecars({ current, total, revision }) {
+export function showSidecars({ current, total, revision, ...condition }) {
   showStore({ reachable: true });
+  showCondition(condition);
   const chip = byId("sidecars-chip");
   chip.hidden = false;
   chip.className = `chip dot ${total === 0 ? "" : current === total ? "green" : "amber"}`;
   chip.textContent = total === 0 ? "No sidecar yet" : `${current} of ${plural(total, "sidecar")} on revision ${revision}`;
+}
+
+// What an operator must not miss: decisions that were made without Redis, and by whom.
+function showCondition({ breaker_open: open = 0, store_trouble: trouble = 0, recovering = 0, degraded_lately: lately = 0 }) {
+  const link = h("a", { href: "/sidecars" }, "Sidecars");
+  const told = open ? [`${plural(open, "sidecar")} cannot reach Redis now. There each rule's own setting decides, and answers say \u201cdegraded\u201d. `, link]
+    : recovering ? [`${plural(recovering, "sidecar")} still ${recovering === 1 ? "brings" : "bring"} back what Redis lost. Until then figures are too low, and each rule's own setting decides. `, link]
+    : trouble ? [`${plural(trouble, "sidecar")} had operations that Redis did not answer. `, link]
+    : lately ? [`Redis is reached again. Within the last 10 minutes ${plural(lately, "sidecar")} decided calls without it. `, link] : null;
+  show(byId("sidecars-notice"), ...(told ? [h("p", null, told)] : []));
 }
 
 export function showStore({ reachable, text }) {

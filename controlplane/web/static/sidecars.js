@@ -1,6 +1,6 @@
 // Which sidecars run which revision, and who lags.
 
-import { count } from "./amounts.js";
+import { count, plural } from "./amounts.js";
 import { get } from "./api.js";
 import { byId, h, name, refill, show } from "./dom.js";
 import { emptyState } from "./first_call.js";
@@ -38,10 +38,23 @@ function row(item) {
   const cells = [
     [name(item.id), "id"], [name(item.host ?? "\u2013"), ""],
     [[chip(words, colour, true), h("span", { class: "sub" }, `revision ${count(item.revision)}`, item.rules_source ? `, ${SOURCES[item.rules_source] ?? item.rules_source}` : "")], ""],
-    [item.store_ok === false ? chip("Lost", "red", true) : chip("Reached", "green", true), ""], [name(item.version ?? "\u2013"), ""],
+    [[store(item), decidedAlone(item)], ""], [name(item.version ?? "\u2013"), ""],
     [item.started_at ? moment(item.started_at) : "\u2013", ""], [item.seen_at ? moment(item.seen_at) : "\u2013", ""],
   ];
   return h("tr", null, cells.map(([content, style], index) => h("td", { class: style, data: { label: HEADS[index] } }, h("div", null, content))));
+}
+
+function store({ breaker_open: isOpen, recovering, store_ok: isWell }) {
+  if (isOpen) return chip("Not reached", "red", true);
+  if (recovering) return chip("Recovering", "amber", true);
+  return isWell === false ? chip("Lost", "red", true) : chip("Reached", "green", true);
+}
+
+function decidedAlone({ degraded_decisions: decisions, degraded_at: last, journal_pending: pending }) {
+  return [
+    decisions ? h("span", { class: "sub" }, `${plural(decisions, "decision")} without it, the last `, moment(last)) : null,
+    pending ? h("span", { class: "sub" }, `${plural(pending, "record")} to bring back`) : null,
+  ];
 }
 
 startFrame({ isLive: true });
