@@ -36,6 +36,7 @@ CHANGES = 100
 OVERRIDES = 100_000
 REPLACEMENTS = 3
 WITHIN_S = 60.0
+PRICES = json.loads(Path("config/prices.json").read_bytes())
 
 
 @dataclass
@@ -135,6 +136,7 @@ async def run(url: str, data_dir: Path) -> None:
         await control.ask("edit")
         await measure("one rule changed, few rules", control, sidecar, "edit", CHANGES)
         few_mb = resident_mb()
+        await measure("all known prices, few rules", control, sidecar, "prices", REPLACEMENTS)
         await measure("replaced by 100,000 overrides", control, sidecar, "replace", REPLACEMENTS)
         print(f"memory of the following process: {few_mb:.0f} MB, with 100,000 overrides {resident_mb():.0f} MB")
         await measure("one template changed, 100,000 overrides", control, sidecar, "edit", CHANGES)
@@ -142,6 +144,7 @@ async def run(url: str, data_dir: Path) -> None:
         await measure("100 overrides changed, 100,000 overrides", control, sidecar, "merge", CHANGES)
         await measure("another mode, 100,000 overrides", control, sidecar, "mode", CHANGES)
         await measure("another time zone, 100,000 overrides", control, sidecar, "settings", REPLACEMENTS)
+        await measure("all known prices, 100,000 overrides", control, sidecar, "prices", REPLACEMENTS)
 
 
 async def commit_as_asked(url: str) -> None:
@@ -188,6 +191,11 @@ async def _replace(registry: Registry, number: int) -> None:
     await _merge(registry, number, OVERRIDES)
 
 
+async def _prices(registry: Registry, number: int) -> None:
+    document = {**PRICES, "version": f"round {number}"}
+    await registry.put_prices(document, expected_revision=None, actor="bench")
+
+
 async def _settings(registry: Registry, number: int) -> None:
     zone = ("UTC", "Asia/Tokyo")[number % 2]
     if registry.book.workspace.calendar.timezone == zone:
@@ -196,6 +204,7 @@ async def _settings(registry: Registry, number: int) -> None:
 
 
 COMMITS: dict[str, Any] = {
+    "prices": _prices,
     "edit": _edit,
     "override": _override,
     "merge": _merge,

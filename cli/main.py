@@ -17,6 +17,7 @@ from cli import (
     demo,
     explain,
     healthcheck,
+    prices,
     replay_command,
     rules,
     trace_command,
@@ -29,7 +30,7 @@ EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 COMMANDS: Final = (
-    *(up, controlplane, healthcheck, rules, usage, explain, adjust, audit),
+    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit),
     *(replay_command, trace_command, demo),
 )
 

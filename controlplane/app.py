@@ -13,6 +13,7 @@ from controlplane.api.audit import AuditHandlers
 from controlplane.api.description import DescriptionHandlers
 from controlplane.api.measure import measure_middleware
 from controlplane.api.overrides import OverrideImportHandlers, RuleCsvHandlers
+from controlplane.api.prices import PriceHandlers
 from controlplane.api.problems import problem_middleware
 from controlplane.api.reads import ReadParts, read_routes
 from controlplane.api.rule_items import RuleItemHandlers
@@ -101,6 +102,7 @@ def _routes(app: web.Application, parts: Parts) -> Iterable[web.AbstractRouteDef
         *OverrideImportHandlers(parts.registry, max_bytes=parts.settings.max_rules_bytes).routes(),
         *RuleSetHandlers(parts.registry, max_bytes=parts.settings.max_rules_bytes).routes(),
         *SettingsHandlers(parts.registry).routes(),
+        *PriceHandlers(parts.registry, max_bytes=parts.settings.max_rules_bytes).routes(),
         *AuditHandlers(parts.registry).routes(),
         *DescriptionHandlers().routes(),
         *(route for lists in (app[keys.TEMPLATES], app[keys.OVERRIDES]) for route in _rule_routes(parts, lists)),

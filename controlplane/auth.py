@@ -2,7 +2,7 @@
 
 ::
 
-    push    import and export rules, nothing else
+    push    import and export rules and prices, nothing else
     read    look at everything
     write   look at everything and change it
 """

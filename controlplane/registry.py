@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Final, TypeVar
 
-from controlplane.rule_edits import creation, deletion, new_rule_id, settings_edit, update
+from controlplane.rule_edits import creation, deletion, new_rule_id, prices_edit, settings_edit, update
 from controlplane.rule_errors import PreconditionFailed, RuleExists, RuleNotFound
 from controlplane.rule_imports import (
     ImportDiff,
@@ -110,6 +110,22 @@ class Registry:
         book, _ = await self._commit(make, is_bulk=True)
         return book
 
+    async def put_prices(
+        self, document: object, *, expected_revision: int | None, actor: str, note: str = ""
+    ) -> RuleBook:
+        """Put a price book in the place of the prices, on every plan; return the book with it.
+
+        `expected_revision` is that of the rules. Raises `PreconditionFailed`.
+        """
+        actor, note = _checked(actor, note)
+
+        def make(book: RuleBook) -> RuleEdit:
+            check_revision(book, expected_revision)
+            return prices_edit(book, document, actor=actor, note=note)
+
+        book, _ = await self._commit(make, is_bulk=True, at_least=BULK_RULES)
+        return book
+
     async def import_document(
         self, document: object, *, expected_revision: int | None, actor: str, note: str = ""
     ) -> ImportResult:
@@ -181,13 +197,17 @@ class Registry:
         return book
 
     async def _commit(
-        self, make: Callable[[RuleBook], RuleEdit], *, is_bulk: bool = False
+        self, make: Callable[[RuleBook], RuleEdit], *, is_bulk: bool = False, at_least: int = 0
     ) -> tuple[RuleBook, RuleEdit]:
-        """Commit what `make` makes of the book at hand, anew for each book; return the book with it, and the edit."""
+        """Commit what `make` makes of the book at hand, anew for each book; return the book with it, and the edit.
+
+        An edit that `is_bulk` is as much work as the book has rules, or as `at_least` so many.
+        """
         book = await self._current()
         for _ in range(MAX_ATTEMPTS):
             try:
-                edit = await _in_thread(partial(make, book), len(book.entries)) if is_bulk else make(book)
+                rules = max(at_least, len(book.entries))
+                edit = await _in_thread(partial(make, book), rules) if is_bulk else make(book)
                 if edit.is_empty:
                     return book, edit
                 change = await self._store.commit(edit, book)
@@ -203,8 +223,8 @@ class Registry:
 
     async def _adopt(self, book: RuleBook, change: RuleChange) -> RuleBook:
         """Make a change of our own visible here, unless the feed did already."""
-        if len(change.deltas) > INLINE_DELTAS or change.settings is not None:
-            after = await _in_thread(partial(book.apply, change), len(book.entries))
+        if len(change.deltas) > INLINE_DELTAS or change.swaps:
+            after = await _in_thread(partial(book.apply, change), _work(book, change))
         else:
             after = book.apply(change)
         async with self._feed.turn:
@@ -240,8 +260,8 @@ class _HeldBook:
     async def apply(self, changes: list[RuleChange]) -> None:
         book = self._registry.book
         count = sum(len(change.deltas) for change in changes)
-        if count > INLINE_DELTAS or any(change.settings is not None for change in changes):
-            self._registry.hold(await _in_thread(partial(book.apply, *changes), len(book.entries)))
+        if count > INLINE_DELTAS or any(change.swaps for change in changes):
+            self._registry.hold(await _in_thread(partial(book.apply, *changes), _work(book, *changes)))
         else:
             self._registry.hold(book.apply(*changes))
 
@@ -256,6 +276,12 @@ class _HeldBook:
                 image.position.revision,
             )
         self._registry.hold(await parsed(image, BookImage.book))
+
+
+def _work(book: RuleBook, *changes: RuleChange) -> int:
+    """Return how many rules' work changes of a book are; prices are many objects too."""
+    has_prices = any(change.prices is not None for change in changes)
+    return max(len(book.entries), BULK_RULES if has_prices else 0)
 
 
 async def _in_thread(work: Callable[[], T], rules: int) -> T:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from controlplane.rule_errors import PlanRequired, PreconditionFailed, RuleExists, RuleNotFound, TooManyRules
 from ledger.errors import RuleSetInvalid
-from ledger.rule_book import RuleBook, StoredRule, delta_between
+from ledger.price_parsing import parse_price_book
+from ledger.rule_book import RuleBook, StoredRule, delta_between, price_swap
 from ledger.rule_changes import ChangeKind, DocumentSwap, RuleDelta, RuleEdit
 from ledger.rule_parsing import MAX_RULES, dump_workspace, parse_rules, parse_workspace
 from ledger.rules import PlanName, Rule, RuleKind, Workspace
@@ -80,6 +81,15 @@ def settings_edit(
         deltas=_rules_that_follow_now(book, workspace.calendar),
         settings=settings_swap(book, workspace),
     )
+
+
+def prices_edit(book: RuleBook, document: object, *, actor: str, note: str) -> RuleEdit:
+    """Return the edit that puts a price book in the place of the prices; blocking.
+
+    Raises `RuleSetInvalid` with every fault.
+    """
+    swap = price_swap(book.prices, parse_price_book(document))
+    return RuleEdit(kind=ChangeKind.PRICES, actor=actor, note=note, **swap)
 
 
 def settings_swap(book: RuleBook, workspace: Workspace) -> DocumentSwap | None:

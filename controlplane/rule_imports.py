@@ -7,7 +7,7 @@ from typing import Final
 from controlplane.rule_edits import new_rule_id, require_plan, rule_at, settings_swap
 from controlplane.rule_errors import PreconditionFailed, TooManyRules
 from ledger.errors import RuleSetInvalid
-from ledger.rule_book import RuleBook, delta_between, deltas_between, price_documents
+from ledger.rule_book import RuleBook, delta_between, deltas_between, price_swap
 from ledger.rule_changes import ChangeKind, DocumentSwap, RuleDelta, RuleEdit
 from ledger.rule_parsing import MAX_RULES, parse_rule_set, parse_rules
 from ledger.rules import Rule, RuleKind, RuleSet
@@ -54,16 +54,13 @@ def document_edit(book: RuleBook, document: object, *, actor: str, note: str) ->
     require_plan(book)
     rule_set = _read(book, document)
     rules = _with_ids(book, rule_set, _stated_ids(document))
-    prices = None
-    if rule_set.prices != book.prices:
-        prices = DocumentSwap(price_documents(book.prices), price_documents(rule_set.prices))
     return RuleEdit(
         kind=ChangeKind.IMPORT,
         actor=actor,
         note=note,
         deltas=deltas_between(book, rules, rule_set.workspace),
         settings=settings_swap(book, rule_set.workspace),
-        prices=prices,
+        **price_swap(book.prices, rule_set.prices),
     )
 
 
@@ -112,16 +109,13 @@ def overrides_edit(book: RuleBook, documents: Sequence[Mapping[str, object]], *,
 def restore_edit(book: RuleBook, target: RuleBook, *, actor: str, note: str) -> RuleEdit:
     """Return the edit that makes the book what it was; blocking. Rules keep their ids; settings come back too."""
     require_plan(book)
-    prices = None
-    if target.prices != book.prices:
-        prices = DocumentSwap(price_documents(book.prices), price_documents(target.prices))
     return RuleEdit(
         kind=ChangeKind.RESTORE,
         actor=actor,
         note=note,
         deltas=deltas_between(book, target.rules.rules, target.workspace),
         settings=settings_swap(book, target.workspace),
-        prices=prices,
+        **price_swap(book.prices, target.prices),
     )
 
 

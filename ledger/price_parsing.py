@@ -117,9 +117,9 @@ def dump_price(price: ModelPrice) -> dict[str, object]:
     return document
 
 
-def digest(prices: tuple[ModelPrice, ...]) -> str:
-    """Return a few characters that tell prices apart."""
-    text = json.dumps([dump_price(price) for price in prices], sort_keys=True)
+def digest(prices: tuple[ModelPrice, ...], names: str = "") -> str:
+    """Return a few characters that tell prices, and names beside them, apart."""
+    text = json.dumps([dump_price(price) for price in prices], sort_keys=True) + names
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
 
 

@@ -29,6 +29,11 @@ UNIT_RATES: Final[Mapping[str, str]] = {"requests": "request_usd", "web_searches
 """What is paid apiece. A call is one request."""
 RATE_FIELDS: Final[Mapping[str, str]] = {**TOKEN_RATES, **UNIT_RATES}
 
+CACHED_KINDS: Final[Mapping[str, str]] = {
+    "cache_audio_read_tokens": "input_audio_tokens",
+    "cache_image_read_tokens": "input_image_tokens",
+}
+
 Rates = Mapping[str, int]
 """Rates by what they are for, the keys of `RATE_FIELDS`; those that are not stated are missing."""
 
@@ -116,6 +121,11 @@ def nanos_of(total: int) -> int:
     return -(-total // RATES_A_NANO)
 
 
+def _uncached(rates: Rates) -> Rates:
+    """Return what cached tokens of a kind cost where no cache is paid for: what such tokens cost anyway."""
+    return {cached: rates[kind] for cached, kind in CACHED_KINDS.items() if kind in rates}
+
+
 def _row(above_input_tokens: int, rates: Rates) -> Row:
     input_rate = rates.get("input_tokens", 0)
     output_rate = rates.get("output_tokens")
@@ -125,7 +135,8 @@ def _row(above_input_tokens: int, rates: Rates) -> Row:
         "cache_read_tokens": rates.get("cache_read_tokens", input_rate),
         "cache_write_tokens": rates.get("cache_write_tokens", input_rate),
     }
-    parts = [(part, rates[part] - wholes[whole]) for part, whole in PARTS.items() if part in rates]
+    stated = rates if "cache_read_tokens" in rates else {**_uncached(rates), **rates}
+    parts = [(part, stated[part] - wholes[whole]) for part, whole in PARTS.items() if part in stated]
     if "web_searches" in rates:
         parts.append(("web_searches", rates["web_searches"]))
     return Row(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypedDict
 
 from ledger.price_parsing import dump_prices, parse_price_book
 from ledger.prices import PriceBook
@@ -12,6 +12,14 @@ from ledger.rule_parsing import dump_rule, dump_workspace, parse_rules, parse_wo
 from ledger.rule_records import decode_record, encode_record
 from ledger.rules import EMPTY_RULE_SET, WINDOW_ORDER, Rule, RuleKind, RulePlace, RuleSet, RuleUnknown, Workspace
 from ledger.windows import Calendar
+
+
+class PriceSwap(TypedDict, total=False):
+    """The fields of a `RuleEdit` that are about prices."""
+
+    prices: DocumentSwap
+    price_versions: tuple[str, str]
+
 
 _EMPTY: Final[MappingProxyType[str, "StoredRule"]] = MappingProxyType({})
 
@@ -315,6 +323,16 @@ def delta_between(
 def price_documents(book: PriceBook) -> object:
     """Return prices as they stand in the store."""
     return dump_prices(book)
+
+
+def price_swap(before: PriceBook, after: PriceBook) -> PriceSwap:
+    """Return what an edit says of prices: nothing if they are alike."""
+    if before == after:
+        return {}
+    return {
+        "prices": DocumentSwap(price_documents(before), price_documents(after)),
+        "price_versions": (before.version, after.version),
+    }
 
 
 def deltas_between(book: RuleBook, rules: Iterable[Rule], workspace: Workspace) -> tuple[RuleDelta, ...]:

@@ -7,7 +7,7 @@ from typing import Final
 
 MAX_DELTAS: Final = 1_000
 """A commit that changes more rules is a replacement: readers load the book anew, the trail lists the first ones."""
-MAX_PRICES_IN_TRAIL: Final = 5_000
+MAX_PRICES_IN_TRAIL: Final = 500
 """So many prices, before and after together, stand in a change; more of them make it a replacement too."""
 
 Document = Mapping[str, object]
@@ -20,6 +20,7 @@ class ChangeKind(StrEnum):
     IMPORT = "import"
     RESTORE = "restore"
     SETTINGS = "settings"
+    PRICES = "prices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ class ChangeCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleEdit:
-    """A change that is wanted, made for one book; the store makes a `RuleChange` of it."""
+    """A change that is wanted, made for one book; the store makes a `RuleChange` of it.
+
+    `price_versions` are those before and after a change of prices.
+    """
 
     kind: ChangeKind
     actor: str
@@ -93,6 +97,7 @@ class RuleEdit:
     deltas: tuple[RuleDelta, ...] = ()
     settings: DocumentSwap | None = None
     prices: DocumentSwap | None = None
+    price_versions: tuple[str, str] | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -124,6 +129,7 @@ class RuleChange:
     settings: DocumentSwap | None
     settings_were: int
     prices: DocumentSwap | None
+    price_versions: tuple[str, str] | None = None
     replaced: bool = False
     truncated: bool = False
 
@@ -137,6 +143,11 @@ class RuleChange:
         """What the rules stood at before."""
         before = self.revision - 1
         return RulePosition(self.position.epoch, before, self.parent) if before else NOWHERE
+
+    @property
+    def swaps(self) -> bool:
+        """Say whether settings or prices change, which are parsed as a whole."""
+        return self.settings is not None or self.prices is not None
 
     def follows(self, position: RulePosition) -> bool:
         """Say whether the change may be applied to what stands at a position."""
@@ -160,4 +171,11 @@ def follow_each_other(position: RulePosition, changes: list[RuleChange]) -> bool
 def _count(prices: DocumentSwap | None) -> int:
     if prices is None:
         return 0
-    return sum(len(side) for side in (prices.before, prices.after) if isinstance(side, list))
+    return sum(count_prices(side) for side in (prices.before, prices.after))
+
+
+def count_prices(document: object) -> int:
+    """Return how many prices a document of `prices` has: a list, or a book with lists of models and overrides."""
+    if isinstance(document, Mapping):
+        return sum(count_prices(document.get(name)) for name in ("models", "overrides"))
+    return len(document) if isinstance(document, list) else 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
+from ledger.bulk_work import bulk_work
 from ledger.errors import RevisionConflict, StoreFull, StoreUnavailable
 from ledger.keys import RuleKeys
 from ledger.rule_book import RuleBook
@@ -50,12 +51,13 @@ class RuleCommits:
         if change.replaced:
             return await self._replace(change, onto)
         keys = [self._keys.head, self._keys.book, self._keys.changes, self._keys.staged("none"), self._keys.snapshot(0)]
-        await self._run(keys, [*self._head_arguments(change, onto), "", "", 0, *_written(change)], change)
+        head = await self._head_arguments(change, onto)
+        await self._run(keys, [*head, "", "", 0, *_written(change)], change)
         return change
 
     async def _replace(self, change: RuleChange, onto: RuleBook) -> RuleChange:
         """Stage the whole book, then let it take the place of the one before."""
-        after = await asyncio.to_thread(onto.apply, change)
+        after = await asyncio.to_thread(_applied, onto, change)
         with store_errors("reading the list of snapshots"):
             listed: Any = await self._client.hget(self._keys.head, "snapshots")
         kept = decode_snapshots(listed)
@@ -66,7 +68,7 @@ class RuleCommits:
         names = ",".join(str(revision) for revision in snapshots[-MAX_SNAPSHOTS:])
         try:
             await self._stage(staged_key, after)
-            arguments = [*self._head_arguments(change, onto), len(after.entries), names, SNAPSHOT_TTL_S]
+            arguments = [*await self._head_arguments(change, onto), len(after.entries), names, SNAPSHOT_TTL_S]
             dropped_keys = [self._keys.snapshot(revision) for revision in dropped]
             await self._run([*keys, *dropped_keys], [*arguments, 0, 0, *_entry(change)], change)
         except RevisionConflict:
@@ -84,10 +86,10 @@ class RuleCommits:
                 pipeline.expire(staged_key, STAGED_TTL_S)
                 await pipeline.execute()
 
-    def _head_arguments(self, change: RuleChange, onto: RuleBook) -> list[Any]:
+    async def _head_arguments(self, change: RuleChange, onto: RuleBook) -> list[Any]:
         position = change.position
         settings = "" if change.settings is None else encode(change.settings.after)
-        prices = "" if change.prices is None else encode(change.prices.after)
+        prices = "" if change.prices is None else await asyncio.to_thread(encode, change.prices.after)
         stands_at = [onto.revision, onto.position.tip]
         return [*stands_at, position.epoch, position.tip, self._max_changes, settings, prices]
 
@@ -137,8 +139,14 @@ def change_of(edit: RuleEdit, onto: RuleBook, at_ms: int) -> RuleChange:
         settings=edit.settings,
         settings_were=onto.settings_revision,
         prices=edit.prices,
+        price_versions=edit.price_versions,
         replaced=edit.is_replacement,
     )
+
+
+def _applied(book: RuleBook, change: RuleChange) -> RuleBook:
+    with bulk_work():
+        return book.apply(change)
 
 
 def _written(change: RuleChange) -> list[Any]:

@@ -75,6 +75,8 @@ def encode_entry(change: RuleChange) -> list[tuple[str, str | int]]:
     }
     if change.settings is not None:
         body["settings"] = _swap_fields(change.settings)
+    if change.price_versions is not None:
+        body["price_versions"] = list(change.price_versions)
     if change.prices is not None and not change.replaced:
         body["prices"] = _swap_fields(change.prices)
     fields: list[tuple[str, str | int]] = [
@@ -105,6 +107,7 @@ def decode_entry(entry: tuple[bytes, Fields]) -> RuleChange:
             settings=_swap(body.get("settings")),
             settings_were=body["settings_were"],
             prices=_swap(body.get("prices")),
+            price_versions=_versions(body.get("price_versions")),
             replaced=fields.get(b"replaced") == b"1",
             truncated=body["truncated"],
         )
@@ -150,6 +153,13 @@ def _delta(fields: Mapping[str, Any]) -> RuleDelta:
 
 def _swap_fields(swap: DocumentSwap) -> dict[str, object]:
     return {"before": swap.before, "after": swap.after}
+
+
+def _versions(versions: list[str] | None) -> tuple[str, str] | None:
+    if versions is None:
+        return None
+    before, after = versions
+    return before, after
 
 
 def _swap(fields: Mapping[str, object] | None) -> DocumentSwap | None:

@@ -12,7 +12,7 @@ from ledger.bulk_work import BULK_RULES, bulk_work
 from ledger.errors import HistoryGone, InvalidInput, StoreUnavailable
 from ledger.keys import RuleKeys
 from ledger.rule_book import BookImage, RuleBook, UndoImpossible
-from ledger.rule_changes import NOWHERE, RuleChange, RuleEdit, RulePosition, follow_each_other
+from ledger.rule_changes import NOWHERE, RuleChange, RuleEdit, RulePosition, count_prices, follow_each_other
 from ledger.rule_commit import MAX_CHANGES, SNAPSHOT_PRICES, SNAPSHOT_SETTINGS, RuleCommits, decode_snapshots
 from ledger.rule_records import decode_document, decode_entry, decode_head
 from ledger.rules import RuleSet
@@ -28,6 +28,8 @@ MAX_READINGS: Final = 10
 INLINE_BYTES: Final = 32 * 1024
 INLINE_RULES: Final = 50
 """More rules than that are parsed in a thread."""
+INLINE_PRICES: Final = 50
+BULK_PRICES: Final = 500
 
 HEAD_FIELDS: Final = ("epoch", "revision", "tip", "settings_revision", "settings", "prices")
 
@@ -133,7 +135,7 @@ class RuleStore:
             position=start,
             settings_revision=int(head[3] or 0),
             settings=decode_document(head[4]),
-            prices=decode_document(head[5]),
+            prices=await _decoded_document(head[5]),
             records=records,
         )
         while True:
@@ -169,7 +171,7 @@ class RuleStore:
             position=changes[0].stands_on,
             settings_revision=changes[0].settings_were,
             settings=decode_document(settings),
-            prices=decode_document(prices),
+            prices=await _decoded_document(prices),
             records=records,
         )
 
@@ -179,11 +181,12 @@ async def parsed(image: BookImage, parse: Callable[[BookImage], T]) -> T:
 
     A large image is used up by it.
     """
-    if len(image.records) <= INLINE_RULES:
+    prices = count_prices(image.prices)
+    if len(image.records) <= INLINE_RULES and prices <= INLINE_PRICES:
         return parse(image)
 
     def work() -> T:
-        if len(image.records) < BULK_RULES:
+        if len(image.records) < BULK_RULES and prices < BULK_PRICES:
             return parse(image)
         with bulk_work():
             try:
@@ -192,6 +195,13 @@ async def parsed(image: BookImage, parse: Callable[[BookImage], T]) -> T:
                 image.free()
 
     return await asyncio.to_thread(work)
+
+
+async def _decoded_document(text: bytes | str | None) -> object:
+    """Return a document, a large one read in a thread."""
+    if not text or len(text) <= INLINE_BYTES:
+        return decode_document(text)
+    return await asyncio.to_thread(decode_document, text)
 
 
 async def _decoded(entries: list[tuple[bytes, dict[bytes, bytes]]]) -> list[RuleChange]:

@@ -23,7 +23,7 @@ class Pricing:
     """Prices usages by the book in force; what was settled teaches it what calls usually answer."""
 
     def __init__(self, rules: RuleCache, learned: LearnedOutputs, metrics: Metrics) -> None:
-        self._rules = rules
+        self.rules = rules
         self._learned = learned
         self._metrics = metrics
         self._named: set[tuple[str | None, str]] = set()
@@ -34,7 +34,7 @@ class Pricing:
         None if there is no price, which is counted, and logged once a model. Raises `InvalidInput` for a cost beyond
         the cap of amounts.
         """
-        rules = self._rules.current
+        rules = self.rules.current
         if usage.unknown_output is None:
             priced = rules.prices.price(usage, at_ms)
         else:
@@ -47,12 +47,12 @@ class Pricing:
 
     def learn(self, usage: Usage, tier: str | None) -> None:
         """Learn from a call that was made; models without a price teach nothing."""
-        found = self._rules.current.prices.find(usage.provider, usage.model)
+        found = self.rules.current.prices.find(usage.provider, usage.model)
         if found is not None and usage.unknown_output is None:
             self._learned.observe(found.model.name, tier, usage.output_tokens)
 
     def _estimate(self, usage: Usage, unknown: UnknownOutput, tier: str | None, at_ms: int) -> Priced | None:
-        rules = self._rules.current
+        rules = self.rules.current
         found = rules.prices.find(usage.provider, usage.model)
         if found is None:
             return None

@@ -82,13 +82,14 @@ class _HeldRules:
 async def _applied(rules: RuleSet, changes: list[RuleChange], *, moves: bool) -> RuleSet:
     """Return rules after changes, which move many to another calendar or not; in a thread if that takes long."""
     is_large = rules.count >= BULK_RULES and moves
-    if not is_large and sum(len(change.deltas) for change in changes) <= INLINE_RULES:
+    is_small = sum(len(change.deltas) for change in changes) <= INLINE_RULES
+    if is_small and not is_large and all(change.prices is None for change in changes):
         return apply_to_rules(rules, *changes)
     return await asyncio.to_thread(partial(_apply_in_thread, rules, changes))
 
 
 def _apply_in_thread(rules: RuleSet, changes: list[RuleChange]) -> RuleSet:
-    if rules.count < BULK_RULES:
+    if rules.count < BULK_RULES and all(change.prices is None for change in changes):
         return apply_to_rules(rules, *changes)
     with bulk_work():
         return apply_to_rules(rules, *changes)

@@ -104,7 +104,8 @@ async def running_sidecar(
         clock = StoreClock()
         async with (
             kept_policy(Path(settings.data_dir), clock, metrics) as policy,
-            _serving(settings, ledger, rules, metrics, background, place, clock, policy) as listeners,
+            _pricing(settings, rules, metrics, background) as pricing,
+            _serving(settings, ledger, pricing, metrics, background, place, clock, policy) as listeners,
         ):
             yield listeners
     finally:
@@ -118,10 +119,25 @@ async def running_sidecar(
 
 
 @contextlib.asynccontextmanager
+async def _pricing(
+    settings: Settings, rules: RuleCache, metrics: Metrics, background: Background
+) -> AsyncIterator[Pricing]:
+    """Price by what was learned so far, and go on learning; on leaving, keep it."""
+    learned = LearnedOutputs()
+    copy = LearnedCopy(Path(settings.data_dir), learned)
+    await copy.load()
+    background.start(copy.run())
+    try:
+        yield Pricing(rules, learned, metrics)
+    finally:
+        await copy.keep()
+
+
+@contextlib.asynccontextmanager
 async def _serving(
     settings: Settings,
     ledger: RedisLedger,
-    rules: RuleCache,
+    pricing: Pricing,
     metrics: Metrics,
     background: Background,
     place: Place | None,
@@ -131,16 +147,14 @@ async def _serving(
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     lanes = make_lanes(ledger, settings, metrics, clock)
     await meet_store(settings, ledger, lanes, background)
-    learned = LearnedOutputs()
-    learned_copy = LearnedCopy(Path(settings.data_dir), learned)
-    await learned_copy.load()
+    rules = pricing.rules
     enforcer = Enforcer(
         ledger=ledger,
         lanes=lanes,
         rules=rules,
         clock=clock,
         policy=policy,
-        pricing=Pricing(rules, learned, metrics),
+        pricing=pricing,
         metrics=metrics,
         deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
     )
@@ -152,7 +166,6 @@ async def _serving(
         on_error=metrics.record_store_error,
     )
     background.start(sweeper.run())
-    background.start(learned_copy.run())
     background.start(watch_loop_lag(metrics.set_loop_lag))
     listeners = Listeners(
         make_decision_app(enforcer=enforcer, rules=rules, settings=settings, metrics=metrics),
@@ -166,7 +179,6 @@ async def _serving(
         for admit, resolve in zip(lanes.admit, lanes.resolve, strict=True):
             await admit.drain()
             await resolve.drain()
-        await learned_copy.keep()
 
 
 async def _start_rules(

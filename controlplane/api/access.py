@@ -24,7 +24,7 @@ from controlplane.origins import SAFE_METHODS, CrossOrigin, Origins
 COOKIE: Final = "sg_session"
 ACTOR_HEADER: Final = "X-Spendgate-Actor"
 API: Final = "/api/"
-RULE_SETS: Final = frozenset({"/api/v1/rules/import", "/api/v1/rules/export"})
+RULE_SETS: Final = frozenset({"/api/v1/rules/import", "/api/v1/rules/export", "/api/v1/prices"})
 PUBLIC: Final = re.compile(r"/login|/favicon\.ico|/static/.*|/api/v1/session")
 LOG_IN: Final = "/login"
 SEE_OTHER_METHODS: Final = frozenset({"GET", "HEAD"})

@@ -20,7 +20,8 @@ def change_fields(change: RuleChange) -> dict[str, Any]:
         "counts": {"added": counts.added, "changed": counts.changed, "removed": counts.removed},
         "changes": [delta_fields(delta) for delta in change.deltas[:MAX_CHANGES_SHOWN]],
         "settings": swap_fields(change.settings),
-        "prices_changed": change.prices is not None,
+        "prices_changed": change.price_versions is not None,
+        "price_versions": version_fields(change.price_versions),
         "truncated": change.truncated or len(change.deltas) > MAX_CHANGES_SHOWN,
     }
 
@@ -28,6 +29,11 @@ def change_fields(change: RuleChange) -> dict[str, Any]:
 def delta_fields(delta: RuleDelta) -> dict[str, Any]:
     """Return one rule before and after, null where it was not there."""
     return {"id": delta.id, "before": delta.before, "after": delta.after}
+
+
+def version_fields(versions: tuple[str, str] | None) -> dict[str, str] | None:
+    """Return the versions of the prices before and after, empty for none at all; null if they did not change."""
+    return None if versions is None else {"before": versions[0], "after": versions[1]}
 
 
 def swap_fields(swap: DocumentSwap | None) -> dict[str, Any] | None:

@@ -21,7 +21,7 @@ from controlplane.api.openapi_parameters import (
 from controlplane.api.openapi_problems import BODY, LOCKED, OPEN, READ, RULES, WRITE
 from controlplane.api.openapi_reads import read_schemas
 from controlplane.api.openapi_rules import rule_schemas
-from ledger.json_schema import TIER, USER_ID, ref
+from ledger.json_schema import TIER, USER_ID, nullable, ref
 
 API_VERSION: Final = "1"
 
@@ -29,7 +29,7 @@ API_VERSION: Final = "1"
 def openapi_document() -> dict[str, Any]:
     """Return the document."""
     paths: dict[str, Any] = {}
-    for operation in (*SESSIONS, *rule_operations(), *SETTINGS, *RULE_SETS, *READS):
+    for operation in (*SESSIONS, *rule_operations(), *SETTINGS, *PRICES, *RULE_SETS, *READS):
         paths.setdefault(f"/api/v1{operation.path}", {})[operation.method] = describe(operation)
     return {
         "openapi": "3.1.0",
@@ -102,6 +102,29 @@ SETTINGS: Final = (
         body={JSON: "SettingsBody"},
         answers={JSON: "Settings"},
         problems=(*WRITE, *LOCKED),
+        has_etag=True,
+    ),
+)
+
+PRICES: Final = (
+    Operation(
+        path="/prices",
+        method="get",
+        name="getPrices",
+        summary="The price book: a list of one's own prices, or a compiled book",
+        answers={JSON: "Prices"},
+        problems=READ,
+        has_etag=True,
+    ),
+    Operation(
+        path="/prices",
+        method="put",
+        name="putPrices",
+        summary="Put a price book in the place of this one, on every plan; null takes all prices away",
+        parameters=(NOTE, {**IF_MATCH, "required": False}),
+        body={JSON: nullable(ref("Prices")), YAML: {}},
+        answers={JSON: "PricesResult"},
+        problems=(*WRITE, *RULES, "precondition_failed", "unsupported_media_type"),
         has_etag=True,
     ),
 )

@@ -53,6 +53,7 @@ def rule_schemas() -> dict[str, Schema]:
         "Overrides": _page("OverrideRow", {"at": MOMENT, "has_spend": BOOLEAN}),
         "SettingsBody": _settings_body(),
         "Settings": _settings(),
+        "PricesResult": _prices_result(),
         "Delta": _delta(),
         "ImportDiff": _diff(),
         "ImportResult": closed({"revision": COUNT, "counts": _counts(*COUNTED)}),
@@ -153,7 +154,13 @@ def _settings_body() -> Schema:
 
 def _settings() -> Schema:
     fields = {name: {"type": "string"} for name in workspace()["properties"]}
-    return closed({**fields, "revision": COUNT, "rules_revision": COUNT, "rules": COUNT, "prices": COUNT})
+    return closed(
+        {**fields, "revision": COUNT, "rules_revision": COUNT, "rules": COUNT, "prices": COUNT, "price_version": TEXT}
+    )
+
+
+def _prices_result() -> Schema:
+    return closed({"revision": COUNT, "version": TEXT, "built_at": nullable(MOMENT), "prices": COUNT})
 
 
 def _delta() -> Schema:
@@ -200,6 +207,7 @@ def _change() -> Schema:
             "changes": list_of(ref("Delta")),
             "settings": _swap(),
             "prices_changed": BOOLEAN,
+            "price_versions": nullable(closed({"before": TEXT, "after": TEXT})),
             "truncated": BOOLEAN,
         }
     )

@@ -65,7 +65,7 @@ class RuleSetHandlers:
         """Make the rules what a whole document says; with `dry_run` only tell what that would change."""
         query = Query(request, ["dry_run", "change_note"])
         note = parse_note(query.long_text("change_note") or "", field="change_note")
-        expected, is_yaml = optional_revision(request), _is_yaml(request.content_type)
+        expected, is_yaml = optional_revision(request), is_yaml_type(request.content_type)
         document = await read_document(await read_bytes(request, self._max_bytes), is_yaml=is_yaml)
         if query.flag("dry_run"):
             return answer(diff_fields(await self._registry.preview_import(document)))
@@ -120,7 +120,8 @@ def _listed(deltas: tuple[RuleDelta, ...]) -> list[dict[str, Any]]:
     return [delta_fields(delta) for delta in deltas[:MAX_LISTED]]
 
 
-def _is_yaml(content_type: str) -> bool:
+def is_yaml_type(content_type: str) -> bool:
+    """Say whether a body is YAML; raises `UnsupportedMediaType` for what is neither YAML nor JSON."""
     if content_type in YAML_NAMES:
         return True
     if content_type in {JSON, "application/octet-stream"}:

@@ -61,6 +61,7 @@ def settings_fields(book: RuleBook) -> dict[str, Any]:
         "rules_revision": book.revision,
         "rules": len(book.entries),
         "prices": book.prices.count,
+        "price_version": book.prices.version,
     }
 
 

@@ -34,7 +34,15 @@ OPERATIONS: Final = [
     for operation in item.values()
     if operation["operationId"] != STREAMS
 ]
-NOTHING_TO_FORBID: Final = {"getSession", "logOut", "getTemplate", "getOverride", "getSettings", "sidecars"}
+NOTHING_TO_FORBID: Final = {
+    "getSession",
+    "logOut",
+    "getTemplate",
+    "getOverride",
+    "getSettings",
+    "getPrices",
+    "sidecars",
+}
 """Operations of which every request is right: they have no parameters, or only a free text in the path."""
 
 PLAYS: Final = [

@@ -12,7 +12,7 @@ import { KINDS, chip } from "./words.js";
 
 const PAGE_ENTRIES = 50;
 const CHANGES_SHOWN = 5;
-const NAMES = { edit: "Rules", import: "Import", restore: "Restore", settings: "Settings" };
+const NAMES = { edit: "Rules", import: "Import", restore: "Restore", settings: "Settings", prices: "Prices" };
 const SETTINGS = { timezone: "Time zone", week_start: "Week start", plan: "Plan", on_expiry: "Expired holds", mode: "Mode", estimate: "Estimates" };
 
 let next = null;
@@ -41,6 +41,7 @@ function entry(item) {
   const lines = changes.slice(0, CHANGES_SHOWN).map(changeLine);
   if (total > lines.length) lines.push(h("p", { class: "muted small" }, `and ${plural(total - lines.length, "more rule")}`));
   if (item.settings) lines.push(settingLines(item.settings));
+  if (item.price_versions) lines.push(priceLine(item.price_versions));
   return h("li", null,
     h("div", { class: "row" }, h("strong", { class: "number" }, `Revision ${count(item.revision)}`), chip(NAMES[item.kind] ?? item.kind),
       h("span", { class: "muted" }, moment(item.at), " by ", name(item.actor || "somebody")), h("span", { class: "grow" }),
@@ -63,6 +64,10 @@ const summary = (rule) => `${shown("limit_usd", rule.limit_usd)} a ${rule.window
 function settingLines({ before, after }) {
   const fields = Object.keys({ ...before, ...after }).filter((key) => JSON.stringify(before?.[key]) !== JSON.stringify(after?.[key]));
   return h("p", null, fields.flatMap((key, index) => [index ? "; " : "", `${SETTINGS[key] ?? key} `, h("del", null, String(before?.[key] ?? "not set")), " \u2192 ", h("ins", null, String(after?.[key] ?? "not set"))]));
+}
+
+function priceLine({ before, after }) {
+  return h("p", null, "Prices ", h("del", null, before || "none"), " \u2192 ", h("ins", null, after || "none"));
 }
 
 async function restore(item) {
