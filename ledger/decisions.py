@@ -17,7 +17,10 @@ MAX_TTL_S: Final = 3600
 
 
 class Operation(StrEnum):
-    """What a caller may ask of the ledger; `expire` is the sweeper's, `adjust` the operator's."""
+    """What a caller may ask of the ledger.
+
+    `expire` is the sweeper's, `adjust` the operator's; `record` charges a call that was made without asking.
+    """
 
     CHECK = "check"
     RESERVE = "reserve"
@@ -26,6 +29,7 @@ class Operation(StrEnum):
     EXTEND = "extend"
     EXPIRE = "expire"
     ADJUST = "adjust"
+    RECORD = "record"
 
 
 class Outcome(StrEnum):

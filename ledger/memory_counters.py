@@ -79,10 +79,13 @@ class Counters:
         return Counter(spend_nanos=source.spend_nanos + source.held_nanos, calls=source.calls, seeded=True)
 
     def count_call(
-        self, plan: Plan, user_id: str, counters: Sequence[Counter], *, spend_nanos: int = 0, held_nanos: int = 0
+        self, plan: Plan, user_id: str, counters: Sequence[Counter] | None, *, spend_nanos: int = 0, held_nanos: int = 0
     ) -> None:
-        """Count one more call with its charge or hold on the `planned` counters and the plan's tier totals."""
-        for entry, counter in zip(plan.counters, counters, strict=True):
+        """Count one more call with its charge or hold on the `planned` counters and the plan's tier totals.
+
+        `counters` is None for a call that is nobody's.
+        """
+        for entry, counter in zip(plan.counters, counters, strict=True) if counters is not None else ():
             self._of_users[entry.window, user_id] = counter
             counter.add(spend_nanos=spend_nanos, held_nanos=held_nanos, calls=1)
         for tier_window in plan.tier_windows:

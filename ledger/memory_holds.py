@@ -11,21 +11,20 @@ from ledger.decisions import (
     Outcome,
     Reason,
     Settlement,
+    StalePlan,
 )
 from ledger.errors import HoldConflict, HoldNotFound, HoldTooOld, InvalidInput, LedgerError
 from ledger.memory_breakdown import Breakdown
 from ledger.memory_budgets import JudgedBudget, budgets_of, fullest, strongest
+from ledger.memory_charges import RECONSTRUCTED_SENT, charge_without_price, charged_before, direct_record, note_usage
 from ledger.memory_counters import Counters
 from ledger.memory_log import EnforcementLog, Subject
 from ledger.memory_records import Record, Records
-from ledger.operations import Resolution, Resolved, sent_text
+from ledger.operations import Resolution, Resolved
 from ledger.plans import Plan
-from ledger.rules import OnExpiry, PolicyKind
+from ledger.rules import OnExpiry
 
 MAX_DUE_HOLDS = 64
-
-RECONSTRUCTED_SENT = sent_text(Operation.SETTLE, None, "", 0)
-"""What a reconstructed record says it was sent: no check or reserve can match it."""
 
 CONFLICTS = {
     "not_a_hold": "this request id belongs to a charge, not to an open hold",
@@ -60,6 +59,8 @@ class Holds:
         record = self._records.find(resolution.user_id, resolution.request_id, now_ms)
         if resolution.operation is Operation.SETTLE:
             return self._settle(resolution, record, now_ms)
+        if resolution.operation is Operation.RECORD:
+            return self._charge_directly(resolution, record, now_ms)
         if record is None:
             return HoldNotFound("no hold is known under this user_id and request_id")
         if record.operation is not Operation.RESERVE:
@@ -99,7 +100,7 @@ class Holds:
     def _settle(self, resolution: Resolution, record: Record | None, now_ms: int) -> Settlement | LedgerError:
         if record is None:
             return self._settle_unknown(resolution, now_ms)
-        if record.operation in {Operation.CHECK, Operation.ADJUST}:
+        if record.operation in {Operation.CHECK, Operation.ADJUST, Operation.RECORD}:
             return _conflict("not_a_hold")
         if record.state is HoldState.SETTLED:
             return self._settle_again(resolution, record, now_ms)
@@ -147,7 +148,7 @@ class Holds:
     def _reconstruct(self, resolution: Resolution, plan: Plan, reserved_at_ms: int, now_ms: int) -> Settlement:
         """Charge a settle whose hold is unknown under its own id, in the windows of its reserve."""
         unpriced = resolution.amount_nanos is None
-        amount = _charge_without_price(plan, 0) if resolution.amount_nanos is None else resolution.amount_nanos
+        amount = charge_without_price(plan, 0) if resolution.amount_nanos is None else resolution.amount_nanos
         record = Record(
             operation=Operation.SETTLE,
             plan=plan,
@@ -162,7 +163,7 @@ class Holds:
             group=resolution.group,
             settle_sent=resolution.sent,
         )
-        _note_usage(record, resolution)
+        note_usage(record, resolution)
         self._records.add(record)
         counters = self._counters.planned(plan, resolution.user_id)
         self._counters.count_call(plan, resolution.user_id, counters, spend_nanos=amount)
@@ -172,12 +173,35 @@ class Holds:
         budgets = self._warn(record, amount, now_ms)
         return self._conclude(record, Operation.SETTLE, budgets, HoldState.UNKNOWN, now_ms)
 
+    def _charge_directly(
+        self, resolution: Resolution, known: Record | None, now_ms: int
+    ) -> Settlement | StalePlan | LedgerError:
+        """Charge a call that was made without asking; without a user only its tier's totals and the breakdown."""
+        if known is not None:
+            return charged_before(resolution, known)
+        plan, made_ms = resolution.plan, resolution.reserved_at_ms
+        if plan is None:
+            raise ValueError("a direct charge needs a plan")
+        if made_ms is not None and now_ms - made_ms > RETENTION_MS:
+            self._keep_unattributed(resolution, "too_old", now_ms)
+            return HoldTooOld("reserved_at is older than 48 hours; kept as unattributed", field="reserved_at")
+        if made_ms is None and not plan.valid_from_ms <= now_ms < plan.valid_until_ms:
+            return StalePlan(now_ms)
+        record = direct_record(resolution, plan, now_ms)
+        self._records.add(record)
+        counters = self._counters.planned(plan, resolution.user_id) if resolution.user_id else None
+        self._counters.count_call(plan, resolution.user_id, counters, spend_nanos=record.charged_nanos)
+        if record.unpriced:
+            self._record_event("unpriced", record, now_ms, "unpriced", record.charged_nanos)
+        budgets = self._warn(record, record.charged_nanos, now_ms)
+        return self._conclude(record, Operation.RECORD, budgets, HoldState.UNKNOWN, now_ms)
+
     def _replace(self, resolution: Resolution, record: Record, now_ms: int) -> Settlement:
         """Put the actual amount in the place of what the hold holds or has charged."""
         state_before = record.state or HoldState.UNKNOWN
         actual = resolution.amount_nanos
         if actual is None:
-            actual = _charge_without_price(record.plan, record.amount_nanos)
+            actual = charge_without_price(record.plan, record.amount_nanos)
         self._breakdown.take_record(record)
         self._move(
             record,
@@ -187,7 +211,7 @@ class Holds:
         )
         record.state, record.charged_nanos, record.changed_ms = HoldState.SETTLED, actual, now_ms
         record.settle_sent = resolution.sent
-        _note_usage(record, resolution)
+        note_usage(record, resolution)
         self._log_settle(record, state_before, now_ms)
         budgets = self._warn(record, actual, now_ms)
         return self._conclude(record, Operation.SETTLE, budgets, state_before, now_ms)
@@ -256,7 +280,7 @@ class Holds:
             state_before,
             record.charged_nanos,
             record.amount_nanos,
-            unpriced=operation is Operation.SETTLE and record.unpriced,
+            unpriced=operation in {Operation.SETTLE, Operation.RECORD} and record.unpriced,
         )
 
     def _move(self, record: Record, *, spend_nanos: int = 0, held_nanos: int = 0, calls: int = 0) -> None:
@@ -308,20 +332,6 @@ def _subject(record: Record) -> Subject:
         model=record.model,
         price_version=record.price_version,
     )
-
-
-def _note_usage(record: Record, resolution: Resolution) -> None:
-    """Note what was used and how it was priced. A settle by amount keeps the model of the reserve."""
-    record.price_version = resolution.price_version
-    record.input_tokens, record.output_tokens = resolution.input_tokens, resolution.output_tokens
-    record.unpriced = resolution.amount_nanos is None
-    record.model = resolution.model or record.model
-
-
-def _charge_without_price(plan: Plan, otherwise_nanos: int) -> int:
-    """Return what a usage without a price is charged: the rules' flat charge, or else the given amount."""
-    policy = plan.on_unpriced
-    return policy.amount_nanos if policy.kind is PolicyKind.AMOUNT else otherwise_nanos
 
 
 def _calm_reason(budgets: list[JudgedBudget]) -> Reason:

@@ -41,10 +41,13 @@ class Admission:
 
 @dataclass(slots=True, kw_only=True)
 class Resolution:
-    """A settle, release or extend, or the sweeper's expire (which has no request id).
+    """A settle, release or extend, the sweeper's expire (which has no request id), or the record of a direct charge.
 
     `amount_nanos` is None for a settle whose usage has no price. `plan` is the plan at `reserved_at_ms` and goes with
     it: what a settle of an unknown id charges, for its `group`; a known hold keeps that of its reserve.
+
+    A record has a plan always: that of now, or of `reserved_at_ms` if it was made then. Without a `user_id` it counts
+    for its tier and in the breakdown only (`plan_without_user`).
     """
 
     operation: Operation
@@ -63,8 +66,8 @@ class Resolution:
 
 
 Admitted = Decision | StalePlan | TooLate | LedgerError
-Resolved = Settlement | LedgerError | None
-"""None is the answer to an expire."""
+Resolved = Settlement | StalePlan | LedgerError | None
+"""None is the answer to an expire, a stale plan one to a record."""
 
 
 class Ledger(Protocol):
@@ -79,7 +82,7 @@ class Ledger(Protocol):
         ...
 
     async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
-        """Settle, release, extend and expire holds in one atomic step (``lua/resolve.lua``)."""
+        """Settle, release, extend and expire holds, and record direct charges, in one step (``lua/resolve.lua``)."""
         ...
 
     async def adjust(self, adjustment: Adjustment) -> Adjusted | StalePlan:

@@ -5,7 +5,7 @@ through the rules that match, so all users of a tier share one plan until a wind
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from ledger.decisions import BudgetTerms, Reason
@@ -131,6 +131,13 @@ def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) 
         allowances=_allowances(acting, at_ms) if on_store_failure.kind is PolicyKind.AMOUNT else (),
         context=encode_context(rule_set.revision, tier, [budget.terms for budget in budgets]),
     )
+
+
+def plan_without_user(rule_set: RuleSet, tier: str | None, at_ms: int) -> Plan:
+    """Return the plan of a call that nobody's counters know of: its day, and the totals of its tier."""
+    plan = compile_plan(rule_set, "", tier, at_ms)
+    own_rows = tuple(row for row in plan.tier_windows if row.tier == tier)
+    return replace(plan, budgets=(), tier_windows=own_rows, context=encode_context(plan.revision, tier, []))
 
 
 def encode_context(revision: int, tier: str | None, terms: list[BudgetTerms]) -> str:

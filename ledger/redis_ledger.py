@@ -73,7 +73,7 @@ class RedisLedger:
         return [decode_admission(*pair) for pair in zip(admissions, replies, strict=True)]
 
     async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
-        """Settle, release, extend and expire holds of one partition (``lua/resolve.lua``)."""
+        """Settle, release, extend, expire and record in one partition (``lua/resolve.lua``)."""
         if not resolutions:
             return []
         keys, batch = self._batch(resolutions[0].user_id)

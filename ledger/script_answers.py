@@ -76,11 +76,15 @@ def decode_admission(admission: Admission, reply: list[Any]) -> Admitted:
 
 def _admission_error(admission: Admission, status: bytes, reply: list[Any]) -> LedgerError:
     if status == b"mismatch":
-        field = first_difference(admission.sent, reply[1].decode())
-        return RequestMismatch(f"this request_id was already used with another {field}", field=field)
+        return _mismatch(admission.sent, reply)
     if status == b"overflow":
         return CounterOverflow("a counter of this user would pass the cap of 8,000,000 USD")
     raise ValueError(f"the program answered {status!r}")
+
+
+def _mismatch(sent: str, reply: list[Any]) -> RequestMismatch:
+    field = first_difference(sent, reply[1].decode())
+    return RequestMismatch(f"this request_id was already used with another {field}", field=field)
 
 
 def _decision(
@@ -133,6 +137,10 @@ def decode_resolution(resolution: Resolution, reply: list[Any]) -> Resolved:
         return HoldNotFound("no hold is known under this user_id and request_id; to charge a settle send reserved_at")
     if status == b"too_old":
         return HoldTooOld("reserved_at is older than 48 hours; the amount is kept as unattributed", field="reserved_at")
+    if status == b"stale":
+        return StalePlan(reply[1])
+    if status == b"mismatch":
+        return _mismatch(resolution.sent, reply)
     if status == b"future":
         return InvalidInput("reserved_at lies in the future of the store's clock", field="reserved_at")
     raise ValueError(f"the program answered {status!r}")

@@ -140,7 +140,7 @@ class Batch:
         )
 
     def add_resolution(self, resolution: Resolution) -> None:
-        """Add a settle, release, extend or expire (``lua/resolve.lua``)."""
+        """Add a settle, release, extend, expire or record (``lua/resolve.lua``)."""
         number, encoded = self._add_plan(resolution.plan)
         label = self._add_label(number, resolution.group, resolution.model, resolution.price_version)
         self._add(

@@ -1,17 +1,19 @@
 #!lua flags=allow-oom
 -- Ends holds after the call: settle (the actual replaces the estimate), release (given back), extend (kept alive),
--- expire (the sweeper's: resolve what is due). A batch is done in order, each operation on its own.
+-- expire (the sweeper's: resolve what is due); and record: a call that was made without asking is charged. A batch is
+-- done in order, each operation on its own.
 --
 -- KEYS  events due tiers unattributed, then for each plan: see include/plans.lua, then for each operation: record
 --       holds, and the counters of its plan if it has one
 -- ARGV  prefix max_events number of plans, the plans, number of labels, the labels (include/labels.lua), number of
 --       operations, then each in one text, joined by 0x1E:
 --       op label (index) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
---       reserved_at (Unix ms; empty: not given) input output (tokens; empty: none)
+--       reserved_at (Unix ms; empty: not given; of a record: when it was made, if not now) input output (tokens; empty: none)
 -- Returns for each operation one of
 --   { "ok", answer, context, deadline }            answer: now outcome decider reason state_before charged estimate
 --   { "replay", answer, context, deadline }                unpriced, then lines_text
 --   { "conflict", code } { "missing" } { "too_old" } { "future" } { "done" }
+--   { "mismatch", sent } { "stale", now }           of a record: the id was used with another body; plan again
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
 -- @include arguments numbers clock counters rules lines events
 
@@ -46,9 +48,9 @@ local function next_operation()
   return operation
 end
 
--- @include resolve_answers settle hold_states
+-- @include resolve_answers settle hold_states direct_charges
 
-local operations = { settle = settle, release = release, extend = extend, expire = expire }
+local operations = { settle = settle, release = release, extend = extend, expire = expire, record = charge_directly }
 
 local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)

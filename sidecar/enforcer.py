@@ -109,8 +109,10 @@ class Enforcer:
         except StoreError as error:
             self._metrics.record_store_error(error.code)
             raise
+        if isinstance(answer, LedgerError):
+            raise answer
         if not isinstance(answer, Settlement):
-            raise answer or StoreUnavailable("the store gave no answer")
+            raise StoreUnavailable("the store gave no answer")
         self._policy.settled(resolution)
         self._metrics.record_settlement(answer)
         if request.usage is not None and not answer.replayed:
@@ -203,7 +205,7 @@ class Enforcer:
         )
         if usage is not None:
             admission.model = usage.model
-            admission.input_tokens, admission.output_tokens = usage.input_tokens, usage.output_tokens
+            admission.input_tokens, admission.output_tokens = usage.all_input_tokens, usage.output_tokens
             priced = self._pricing.price(usage, request.tier, now_ms)
             if priced is None:
                 _apply_unpriced(admission)
@@ -230,7 +232,7 @@ class Enforcer:
     def _price_settle(self, request: ResolveRequest, usage: Usage, resolution: Resolution) -> None:
         """Price what was used, by the prices of the call's time where that is known."""
         resolution.model = usage.model
-        resolution.input_tokens, resolution.output_tokens = usage.input_tokens, usage.output_tokens
+        resolution.input_tokens, resolution.output_tokens = usage.all_input_tokens, usage.output_tokens
         called_ms = self._clock.now_ms() if request.reserved_at_ms is None else request.reserved_at_ms
         priced = self._pricing.price(usage, request.tier, called_ms)
         if priced is not None:

@@ -1,9 +1,10 @@
 -- The record of a request id: one string of fields joined by 0x1D in the order of RECORD_FIELDS, kept 48 h after the
 -- check or the hold's end, and 70 days for an adjustment.
---   user request      whose record this is (holds and settles only)
---   op                check, reserve, adjust, settle (of an unknown id), unattributed (a settle that found nothing)
+--   user request      whose record this is (holds, settles and direct charges only; a direct charge may have no user)
+--   op                check, reserve, adjust, settle (of an unknown id), record (a direct charge),
+--                     unattributed (a settle that found nothing)
 --   sent              what another request with this id must have sent to be a replay
---   state             charged (check, adjust), open, settled, released, expired
+--   state             charged (check, adjust, record), open, settled, released, expired
 --   amount charged    nano-USD: the hold's estimate; what is in the counters' spend now
 --   at deadline       Unix ms: admission; the hold's deadline
 --   answer context    the first answer's numbers; the rules they are about (the ledger's own text)

@@ -205,6 +205,8 @@ class Account:
         entry = self.books.entries.get((resolution.user_id, resolution.request_id))
         if resolution.operation is Operation.SETTLE:
             self._settle(resolution, result, entry)
+        elif resolution.operation is Operation.RECORD:
+            self._charge_directly(resolution, result, entry)
         elif entry is None or entry.state is None or entry.reconstructed or entry.state is HoldState.SETTLED:
             self._require(3, not isinstance(result, Settlement), f"{resolution.request_id} had no hold to end")
         elif resolution.operation is Operation.RELEASE:
@@ -242,10 +244,7 @@ class Account:
         if reserved_ms is not None and reserved_ms > self._now_ms + FUTURE_TOLERANCE_MS:
             return
         if reserved_ms is None or plan is None or self._now_ms - reserved_ms > RETENTION_MS:
-            key = (resolution.user_id, resolution.request_id)
-            if key not in self._unattributed:
-                self.books.expect("unattributed", *key)
-            self._unattributed.add(key)
+            self._keep_unattributed(resolution)
             return
         amount = resolution.amount_nanos
         cost = self.books.charge_without_price(plan, 0) if amount is None else amount
@@ -274,6 +273,35 @@ class Account:
         if amount is None:
             self._expect("unpriced", entry)
         self._conclude(entry, result)
+
+    def _charge_directly(self, resolution: Resolution, result: Resolved, known: Entry | None) -> None:
+        """Invariants 3 and 5: a call that was made without asking is charged once, in the window of its time."""
+        if known is not None:
+            is_replay = isinstance(result, Settlement) and result.replayed
+            is_right = is_replay if resolution.sent == known.sent else isinstance(result, RequestMismatch)
+            self._require(3, is_right, f"{resolution.request_id} was charged twice")
+            return
+        plan, made_ms = resolution.plan, resolution.reserved_at_ms
+        if plan is None or (made_ms is None and not plan.valid_from_ms <= self._now_ms < plan.valid_until_ms):
+            self._require(6, isinstance(result, StalePlan), f"{resolution.request_id} was charged at another time")
+            return
+        if made_ms is not None and self._now_ms - made_ms > RETENTION_MS:
+            self._keep_unattributed(resolution)
+            return
+        amount = resolution.amount_nanos
+        cost = self.books.charge_without_price(plan, 0) if amount is None else amount
+        entry = Entry(resolution.user_id, resolution.request_id, plan, resolution.sent, None, cost, cost, 0)
+        self._touch(plan, entry.user_id)
+        self.books.add(entry)
+        if amount is None:
+            self._expect("unpriced", entry)
+        self._conclude(entry, result)
+
+    def _keep_unattributed(self, resolution: Resolution) -> None:
+        key = (resolution.user_id, resolution.request_id)
+        if key not in self._unattributed:
+            self.books.expect("unattributed", *key)
+        self._unattributed.add(key)
 
     def _conclude(self, entry: Entry, result: Resolved) -> None:
         """Invariant 5: what is known to be spent is charged in full, whatever the limits say."""

@@ -43,7 +43,8 @@ class Seen:
         """Remember what a plan names."""
         if plan is None:
             return
-        self.counters |= {(entry.window, user_id) for entry in plan.counters}
+        if user_id:
+            self.counters |= {(entry.window, user_id) for entry in plan.counters}
         self.totals |= set(plan.tier_windows)
         self.days.add(plan.counters[0].window)
         self.tallies |= {(budget.terms.window, budget.terms.rule_id) for budget in plan.budgets}

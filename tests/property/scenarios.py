@@ -10,7 +10,7 @@ from ledger.adjustments import Adjustment, adjustment_sent
 from ledger.decisions import EVENT_RETENTION_MS, FUTURE_TOLERANCE_MS, RETENTION_MS, Operation, Reason
 from ledger.money import CAP_USD
 from ledger.operations import Admission, Resolution, sent_text
-from ledger.plans import compile_plan
+from ledger.plans import compile_plan, plan_without_user
 from ledger.rules import Action, Mode, OnExpiry, RuleSet
 from ledger.windows import Calendar, WeekStart, WindowType
 from tests.support.ledger_under_test import (
@@ -90,9 +90,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A settle (None: without a price), release, extend or expire. `reserved_ago_ms` is the reserve's age or None.
+    """A settle (None: without a price), release, extend, expire or record. `reserved_ago_ms` is the call's age or None.
 
-    A settle is by usage of `model` if it has `tokens` or no price.
+    A settle is by usage of `model` if it has `tokens` or no price. A record may be nobody's, or
+    planned at another time.
     """
 
     operation: Operation
@@ -105,6 +106,8 @@ class End:
     group: str = ""
     model: str = MODELS[0]
     tokens: int | None = None
+    is_nobodys: bool = False
+    plan_shift_h: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +163,15 @@ _calls = st.builds(
 _ends = st.builds(
     End,
     operation=st.sampled_from(
-        (*[Operation.SETTLE] * 4, Operation.RELEASE, Operation.RELEASE, Operation.EXTEND, Operation.EXPIRE)
+        (
+            *[Operation.SETTLE] * 4,
+            *[Operation.RELEASE] * 2,
+            *[Operation.RECORD] * 2,
+            *(Operation.EXTEND, Operation.EXPIRE),
+        )
     ),
     user=_users,
-    request=_requests,
+    request=st.integers(0, REQUESTS + 1),
     usd=st.sampled_from((0, 1, 2, 3, 4, 5, 6, 8, None)),
     tier=_tiers,
     ttl_s=_ttls,
@@ -173,6 +181,8 @@ _ends = st.builds(
     group=_groups,
     model=_models,
     tokens=_tokens,
+    is_nobodys=st.booleans(),
+    plan_shift_h=st.sampled_from((*[0] * 20, -24, 24)),
 )
 _corrections = st.builds(
     Correct,
@@ -235,6 +245,8 @@ def resolutions_of(ends: Sequence[End], rule_set: RuleSet, now_ms: int) -> list[
 def _resolution(end: End, rule_set: RuleSet, now_ms: int) -> Resolution:
     if end.operation is Operation.EXPIRE:
         return Resolution(operation=end.operation, user_id=end.user)
+    if end.operation is Operation.RECORD:
+        return _record(end, rule_set, now_ms)
     if end.operation is not Operation.SETTLE:
         return Resolution(
             operation=end.operation, user_id=end.user, request_id=f"r{end.request}", ttl_ms=end.ttl_s * 1000
@@ -249,6 +261,29 @@ def _resolution(end: End, rule_set: RuleSet, now_ms: int) -> Resolution:
         amount_nanos=amount,
         sent=sent_text(end.operation, None, "usage" if amount is None else str(amount), 0),
         reserved_at_ms=reserved_at_ms,
+        plan=plan,
+        group=end.group,
+        **_usage_of(end.model, end.tokens, unpriced=amount is None),
+    )
+
+
+def _record(end: End, rule_set: RuleSet, now_ms: int) -> Resolution:
+    amount = None if end.usd is None else nanos(end.usd)
+    made_ms = None if end.reserved_ago_ms is None else now_ms - end.reserved_ago_ms
+    planned_ms = now_ms + end.plan_shift_h * HOUR_MS if made_ms is None else made_ms
+    user = "" if end.is_nobodys else end.user
+    plan = (
+        plan_without_user(rule_set, end.tier, planned_ms)
+        if end.is_nobodys
+        else compile_plan(rule_set, user, end.tier, planned_ms)
+    )
+    return Resolution(
+        operation=end.operation,
+        user_id=user,
+        request_id=f"r{end.request}",
+        amount_nanos=amount,
+        sent=sent_text(end.operation, end.tier, "usage" if amount is None else str(amount), 0),
+        reserved_at_ms=made_ms,
         plan=plan,
         group=end.group,
         **_usage_of(end.model, end.tokens, unpriced=amount is None),

@@ -12,7 +12,7 @@ from ledger.errors import LedgerError
 from ledger.memory_ledger import MemoryLedger
 from ledger.money import NANOS_PER_USD
 from ledger.operations import Admission, Admitted, Ledger, Resolution, Resolved, sent_text
-from ledger.plans import Plan, compile_plan
+from ledger.plans import Plan, compile_plan, plan_without_user
 from ledger.rules import (
     ALLOW,
     Action,
@@ -233,6 +233,28 @@ class Caller:
     async def expire(self, user_id: str = "alice") -> Resolved:
         """Resolve the user's due holds, as the sweeper does."""
         return await self.resolve(Operation.EXPIRE, user_id=user_id)
+
+    async def try_record(self, usd: float | None, **changes: Any) -> Resolved:
+        """Charge a call that was made without asking; `user_id` None is nobody's, `usd` None has no price."""
+        user_id, tier = changes.pop("user_id", "alice"), changes.pop("tier", None)
+        at_ms = changes.get("reserved_at_ms", self.under_test.clock())
+        amount = None if usd is None else nanos(usd)
+        planned = (
+            plan_without_user(self.rule_set, tier, at_ms) if user_id is None else self.plan(user_id, tier, at_ms=at_ms)
+        )
+        fields: dict[str, Any] = {
+            "plan": planned,
+            "request_id": f"made-{next(self.numbers)}",
+            "sent": sent_text(Operation.RECORD, tier, "usage" if amount is None else str(amount), 0),
+        }
+        resolution = Resolution(
+            operation=Operation.RECORD, user_id=user_id or "", amount_nanos=amount, **(fields | changes)
+        )
+        return (await self.under_test.ledger.resolve([resolution]))[0]
+
+    async def record(self, usd: float | None, **changes: Any) -> Settlement:
+        """Charge a call that was made without asking; it must have been done."""
+        return _settlement(await self.try_record(usd, **changes))
 
     def adjustment(self, usd: float, **changes: Any) -> Adjustment:
         """Return an operator's adjustment; `changes` are fields of `Adjustment` and `tier`."""

@@ -1,0 +1,66 @@
+-- Direct charges: calls that were made without asking, told of afterwards. They are never refused because of a limit.
+-- One without a user counts for its tier's totals and in the breakdown only; its record's windows tell the day.
+
+-- Has this request id been answered before? Returns that answer, or nil.
+local function charged_before(operation, record)
+  if not is_admitted(record) then
+    return nil
+  end
+  if record.fields.sent ~= operation.sent then
+    return { 'mismatch', record.fields.sent }
+  end
+  return reply('replay', record, record.fields.answer)
+end
+
+-- Is it told too late, or planned for another time than that of the store?
+local function fault_of_charge(operation)
+  local at_ms, plan = operation.reserved_at_ms, operation.plan
+  if at_ms and now_ms - at_ms > RECORD_TTL_MS then
+    return unattributed(operation, 'too_old')
+  end
+  if not at_ms and (now_ms < plan.valid_from_ms or now_ms >= plan.valid_until_ms) then
+    return { 'stale', now_ms }
+  end
+  return nil
+end
+
+local function keep_charge(operation, record, amount)
+  local plan = operation.plan
+  change_record(record, hold_fields(plan))
+  change_record(record, {
+    'op', 'record',
+    'sent', operation.sent,
+    'state', 'charged',
+    'charged', digits(amount),
+    'at', digits(math.min(operation.reserved_at_ms or now_ms, now_ms)),
+    'context', plan.context,
+    'windows', plan.windows_text,
+    'tiers', plan.tiers_text,
+    'user', operation.user,
+    'request', operation.request,
+    'group', operation.group,
+    'model', operation.model,
+    'amount', digits(amount),
+  })
+  note_usage(operation, record)
+end
+
+local function charge_directly(operation)
+  local record, plan = load_record(operation.record_key), operation.plan
+  local known = charged_before(operation, record) or fault_of_charge(operation)
+  if known then
+    return known
+  end
+  local amount = operation.amount or number_of(tonumber(plan.on_unpriced))
+  local has_user = operation.user ~= ''
+  charge_plan(plan, has_user and load_counters(plan, operation.counters_at) or {}, amount, 0)
+  keep_charge(operation, record, amount)
+  count_record(record, 1)
+  if not operation.amount then
+    local found = lines_of(record)
+    log_event('unpriced', call_of(record), amount, 'unpriced', found, fullest(found))
+  end
+  local lines = warn_after_charge(record, amount)
+  change_record(record, { 'answer', settlement_text(record, lines, 'unknown', operation.amount and 0 or 1) })
+  return reply('ok', record, record.fields.answer)
+end
