@@ -7,7 +7,8 @@ import os
 
 from cli.arguments import Subcommands, add_json_argument
 from cli.failure import CommandFailed, WrongUsage
-from ledger.audit import AuditReport, Difference, audit
+from ledger.audit import AuditReport, audit
+from ledger.audit_difference import Difference
 from ledger.errors import LedgerError
 from ledger.keys import WORKSPACE_PATTERN
 from ledger.money import usd_text

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+from ledger.audit_breakdown import compare_breakdown
+from ledger.audit_difference import Difference
 from ledger.audit_snapshot import CounterKey, Snapshot, TotalKey, read_snapshot
 from ledger.connection import StoreTimeouts, connect
 from ledger.decisions import EVENT_RETENTION_MS, RETENTION_MS
@@ -20,20 +22,6 @@ MAX_PASSES: Final = 4
 RETENTION_MARGIN_MS: Final = 60_000
 DAYS_KEPT_MS: Final = 3 * 24 * 3600 * 1000
 TIMEOUTS: Final = StoreTimeouts(connect_ms=2000, command_ms=30_000)
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Difference:
-    """One figure that is not what the records say; amounts are nano-USD."""
-
-    what: str
-    relation: str
-    expected_nanos: int
-    found_nanos: int
-
-    def __str__(self) -> str:
-        expected, found = usd_text(self.expected_nanos), usd_text(self.found_nanos)
-        return f"{self.what}: expected {self.relation} ${expected}, found ${found}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +83,7 @@ def compare(snapshot: Snapshot) -> Iterator[Difference]:
     yield from _compare_totals(snapshot)
     yield from _compare_days(snapshot)
     yield from _compare_index(snapshot)
+    yield from _compare_breakdown(snapshot)
 
 
 def _is_complete(snapshot: Snapshot, window: Window) -> bool:
@@ -153,6 +142,11 @@ def _compare_days(snapshot: Snapshot) -> Iterator[Difference]:
         total = sum(day.spend_nanos for day in days if day is not None)
         if total != counter.spend_nanos:
             yield Difference(f"user {user_id}, {window.code}, its days' spend", "exactly", total, counter.spend_nanos)
+
+
+def _compare_breakdown(snapshot: Snapshot) -> Iterator[Difference]:
+    days = {record.day for record in snapshot.records} | snapshot.breakdown.keys()
+    return compare_breakdown(snapshot, frozenset(day for day in days if _is_complete(snapshot, day)))
 
 
 def _days_of(window: Window, calendar_text: str) -> list[Window]:

@@ -1,4 +1,4 @@
-"""Reads all counters, totals, records and hold indexes of a workspace for the audit, by SCAN."""
+"""Reads all counters, totals, breakdowns, records and hold indexes of a workspace for the audit, by SCAN."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 
+from ledger.breakdown import NOTHING, Rows, decode_rows
 from ledger.connection import each_server
+from ledger.decisions import Operation
 from ledger.errors import StoreUnavailable
-from ledger.plans import FIELD, parse_window_code
+from ledger.plans import FIELD, decode_context, parse_window_code
 from ledger.record_text import parse_record
 from ledger.script_arguments import ROW
 from ledger.windows import Window
@@ -34,7 +36,10 @@ class KeptCounter:
 
 @dataclass(frozen=True, slots=True)
 class KeptRecord:
-    """A request's record as stored: what it holds and has charged, and on which counters and totals; nano-USD."""
+    """A request's record as stored: what it holds and has charged, and on which counters and totals; nano-USD.
+
+    Nobody's direct charge has no user and no windows. `day` is the workspace's.
+    """
 
     key: bytes
     user_id: str
@@ -44,6 +49,11 @@ class KeptRecord:
     charged_nanos: int
     windows: tuple[Window, ...]
     tier_windows: tuple[TotalKey, ...]
+    day: Window
+    group: str
+    model: str
+    tier: str
+    is_adjustment: bool
 
 
 @dataclass(slots=True)
@@ -53,6 +63,7 @@ class Snapshot:
     at_ms: int
     counters: dict[CounterKey, KeptCounter] = field(default_factory=dict)
     totals: dict[TotalKey, int] = field(default_factory=dict)
+    breakdown: dict[Window, Rows] = field(default_factory=dict)
     records: list[KeptRecord] = field(default_factory=list)
     indexed_holds: set[bytes] = field(default_factory=set)
 
@@ -129,20 +140,34 @@ def _read_record(snapshot: Snapshot, key: bytes, value: bytes) -> None:
     if record["op"] == "unattributed":
         return
     _, length, rest = _rest(key).split(":", 2)
-    state = record["state"]
+    state, user_id = record["state"], rest[int(length) + 1 :]
+    windows = tuple(parse_window_code(code) for code in record["windows"].split(","))
+    _, tier, _ = decode_context(record["context"])
     tiers = [row.split(FIELD) for row in record["tiers"].split(ROW) if row]
     snapshot.records.append(
         KeptRecord(
             key=key,
-            user_id=rest[int(length) + 1 :],
+            user_id=user_id,
             request_id=rest[: int(length)],
             state=state,
             held_nanos=int(record["amount"]) if state == "open" else 0,
             charged_nanos=int(record["charged"]),
-            windows=tuple(parse_window_code(code) for code in record["windows"].split(",")),
-            tier_windows=tuple((parse_window_code(code), tier) for code, tier in tiers),
+            windows=windows if user_id else (),
+            tier_windows=tuple((parse_window_code(code), name) for code, name in tiers),
+            day=windows[0],
+            group=record["group"],
+            model=record["model"],
+            tier=tier or "",
+            is_adjustment=record["op"] == Operation.ADJUST,
         )
     )
+
+
+def _read_breakdown(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> None:
+    day = parse_window_code(_rest(key).partition(":")[2])
+    rows = snapshot.breakdown.setdefault(day, {})
+    for row, used in decode_rows(value).items():
+        rows[row] = rows.get(row, NOTHING) + used
 
 
 def _read_index(snapshot: Snapshot, _key: bytes, value: list[bytes]) -> None:
@@ -154,4 +179,5 @@ _READERS: dict[str, Any] = {
     "tier": _read_total,
     "request": _read_record,
     "holds": _read_index,
+    "breakdown": _read_breakdown,
 }

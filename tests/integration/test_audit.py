@@ -9,11 +9,12 @@ import redis.asyncio
 
 from ledger.adjustments import Adjusted, Adjustment, adjustment_sent
 from ledger.audit import audit_store, compare
+from ledger.audit_breakdown import compare_breakdown
 from ledger.audit_snapshot import read_snapshot
-from ledger.decisions import Decision, Operation
+from ledger.decisions import Decision, Operation, Settlement
 from ledger.keys import PartitionKeys
 from ledger.operations import Admission, Resolution, sent_text
-from ledger.plans import Plan, compile_plan
+from ledger.plans import Plan, compile_plan, plan_without_user
 from ledger.redis_ledger import RedisLedger
 from ledger.windows import Calendar
 from tests.support.ledger_under_test import nanos, rules, template
@@ -163,9 +164,63 @@ async def test_a_wrong_tier_total_is_found(audited: Audited) -> None:
     assert [f"tier pro, {entry.window.code}, spend"] == await audited.differences()
 
 
+async def test_a_breakdown_that_does_not_follow_from_the_records_is_found(audited: Audited) -> None:
+    """A row whose cost was changed by hand differs from the records, and its dimension from the others."""
+    day = audited.plan.counters[0].window
+    key = audited.keys.breakdown(day)
+    stored = (await audited.client.hget(key, "t:pro")).decode()
+    calls, *tokens, rest = stored.split(" ")
+    await audited.client.hset(key, "t:pro", " ".join([calls, *tokens, str(int(rest) - 1)]))
+
+    assert {f"tier pro, {day.code}, spend", f"{day.code}, spend by tier"} == set(await audited.differences())
+
+
+async def test_a_lost_breakdown_is_found(audited: Audited) -> None:
+    """Every row of every dimension that the records tell of."""
+    day = audited.plan.counters[0].window
+    await audited.client.delete(audited.keys.breakdown(day))
+    rows = ("group (none)", "model (none)", "tier pro")
+
+    assert {f"{row}, {day.code}, spend" for row in rows} == set(await audited.differences())
+
+
+async def test_direct_charges_are_part_of_the_sum(audited: Audited) -> None:
+    """A user's, and one that is nobody's: its tier's totals and the breakdown know of it."""
+    ledger = RedisLedger(audited.client, workspace=audited.workspace)
+    now_ms = await ledger.store_time_ms()
+    rule_set = rules(template("pro", 100, calendar=Calendar("Europe/Berlin")))
+    nobodys = plan_without_user(rule_set, "pro", now_ms)
+    for user_id, plan in (("alice", audited.plan), ("", nobodys)):
+        charge = Resolution(
+            operation=Operation.RECORD,
+            user_id=user_id,
+            request_id="direct",
+            amount_nanos=nanos(2),
+            sent=sent_text(Operation.RECORD, "pro", "2", 0),
+            plan=plan,
+            group="search",
+            model="m",
+        )
+        assert isinstance((await ledger.resolve([charge]))[0], Settlement)
+    report = await audit_store(audited.url, audited.workspace)
+
+    assert ([], nanos(3 + 2 + 2) + 7) == (report.differences, report.charged_nanos)
+
+
 async def test_a_hold_that_would_never_expire_is_found(audited: Audited) -> None:
     """An open hold must stand in its user's index."""
     await audited.client.delete(audited.keys.holds("bob:1"))
     names = await audited.differences()
     assert 3 == len(names)
     assert all("missing in the index" in name for name in names)
+
+
+async def test_a_tiers_total_has_what_its_row_has_also_when_records_are_gone(audited: Audited) -> None:
+    """Of an older day only the sums are left to compare."""
+    snapshot = await read_snapshot(audited.client, audited.workspace)
+    entry = audited.plan.tier_windows[0]
+    snapshot.totals[entry.window, entry.tier] -= 1
+
+    assert [f"tier pro, {entry.window.code}, spend in all"] == [
+        difference.what for difference in compare_breakdown(snapshot, frozenset())
+    ]

@@ -16,7 +16,8 @@ from aiohttp import web
 from cli import audit, demo_processes, up
 from cli.main import main
 from cli.trace import generate_trace, trace_lines
-from ledger.audit import AuditReport, Difference
+from ledger.audit import AuditReport
+from ledger.audit_difference import Difference
 from ledger.errors import RuleSetInvalid, StoreUnavailable
 from sidecar.settings import SETTINGS, Settings
 
