@@ -16,6 +16,7 @@ from ledger.setting_parsing import (
     read_values,
     redact_url,
     redis_url,
+    redis_url_file,
     text_of,
     token,
     token_file,
@@ -26,6 +27,7 @@ SECRETS: Final = ("read_token", "write_token", "push_token")
 
 SETTINGS: Final = (
     Setting(name="redis_url", parse=redis_url, default=None, unit="URL", help="Redis or Valkey", secret=True),
+    Setting(name="redis_url_file", parse=redis_url_file, default=None, unit="path", help="from a file", secret=True),
     Setting(name="workspace", parse=workspace, default="default", unit="name", help="first part of every key"),
     Setting(name="partitions", parse=number(1, 4096), default="1", unit="count", help="hash tags; never changes"),
     Setting(name="control_host", parse=text_of, default="127.0.0.1", unit="address", help="where the page is served"),
@@ -91,7 +93,7 @@ class Settings:
         Raises `SettingsError` with all faults.
         """
         values, faults = read_values(SETTINGS, environment, flags)
-        merge_secret_files(SECRETS, values, faults)
+        merge_secret_files(("redis_url", *SECRETS), values, faults)
         if not faults:
             faults = _faults_between(values)
         if faults:

@@ -136,6 +136,14 @@ def token_file(text: str) -> str:
         raise ValueError(f"cannot be read: {error}") from error
 
 
+def redis_url_file(text: str) -> str:
+    """Return the URL of a store that a file holds, with its password."""
+    try:
+        return redis_url(Path(text).read_text(encoding="utf-8").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"cannot be read: {error}") from error
+
+
 def text_of(text: str) -> str:
     """Return text that is not empty."""
     if not text:

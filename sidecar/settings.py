@@ -16,6 +16,7 @@ from ledger.setting_parsing import (
     read_values,
     redact_url,
     redis_url,
+    redis_url_file,
     text_of,
     token,
     token_file,
@@ -24,12 +25,13 @@ from ledger.setting_parsing import (
 
 __all__ = ["SETTINGS", "Setting", "Settings", "SettingsError", "is_loopback", "redact_url"]
 
-SECRETS: Final = ("push_token", "decision_token")
+SECRETS: Final = ("redis_url", "push_token", "decision_token")
 
 RULES_SOURCES: Final = ("file", "push", "store")
 
 SETTINGS: Final = (
     Setting(name="redis_url", parse=redis_url, default=None, unit="URL", help="Redis or Valkey", secret=True),
+    Setting(name="redis_url_file", parse=redis_url_file, default=None, unit="path", help="from a file", secret=True),
     Setting(name="workspace", parse=workspace, default="default", unit="name", help="first part of every key"),
     Setting(name="partitions", parse=number(1, 4096), default="1", unit="count", help="hash tags; never changes"),
     Setting(name="host", parse=text_of, default="127.0.0.1", unit="address", help="where decisions are served"),

@@ -205,3 +205,22 @@ def test_rules_come_from_where_the_settings_point(source: str, variables: dict[s
 def test_a_source_without_its_means_is_a_fault(fault: str, variables: dict[str, str]) -> None:
     """Two sources, or none, would be found out at the first change only."""
     assert any(text.startswith(fault) for text in _faults({**URL, **variables}))
+
+
+def test_the_stores_url_may_stand_in_a_file(tmp_path: Path) -> None:
+    """Its password then stays out of the environment, which more people may see than a mounted secret."""
+    path = tmp_path / "url"
+    path.write_text("rediss://app:store-password@store.example:6379/0\n")
+    settings = Settings.read({"SPENDGATE_REDIS_URL_FILE": str(path)}, {})
+    assert "rediss://app:store-password@store.example:6379/0" == settings.redis_url
+    assert "rediss://app:***@store.example:6379/0" == settings.describe()["redis_url"]
+
+
+@pytest.mark.parametrize("text", ["http://store.example", ""])
+def test_a_file_that_holds_no_url_of_a_store_is_a_fault(text: str, tmp_path: Path) -> None:
+    """It is named, and the start is refused."""
+    path = tmp_path / "url"
+    path.write_text(text)
+    assert "SPENDGATE_REDIS_URL_FILE" in {
+        fault.partition(":")[0] for fault in _faults({"SPENDGATE_REDIS_URL_FILE": str(path)})
+    }
