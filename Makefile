@@ -5,6 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.requirements-dev.lock.stamp
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+SDK := sdk/python
 
 .PHONY: help setup browser deploy-tools screenshots demo run test chaos lint check format bench lock replay-real clean
 
@@ -23,13 +24,13 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): requirements-dev.lock pyproject.toml
+$(STAMP): requirements-dev.lock pyproject.toml $(SDK)/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Spendgate needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
 		"Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable $(SDK)
 	@touch $@
 
 demo: setup
@@ -86,7 +87,7 @@ lock: setup
 	$(COMPILE) pyproject.toml --output-file requirements.lock.new > /dev/null
 	$(COMPILE) --group build --output-file requirements-build.lock.new > /dev/null
 	$(COMPILE) --group deploy --output-file requirements-deploy.lock.new > /dev/null
-	$(COMPILE) pyproject.toml --group dev --constraint requirements.lock.new \
+	$(COMPILE) pyproject.toml $(SDK)/pyproject.toml --group dev --constraint requirements.lock.new \
 		--output-file requirements-dev.lock.new > /dev/null
 	@for file in requirements.lock requirements-dev.lock requirements-build.lock requirements-deploy.lock; do \
 		{ echo "# Made by 'make lock' from pyproject.toml. Do not edit."; cat $$file.new; } > $$file; rm $$file.new; done

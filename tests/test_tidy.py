@@ -152,6 +152,11 @@ def test_only_the_ledger_imports_redis() -> None:
     assert set() == _importers("redis", *others) | _importers("hiredis", *others)
 
 
+def test_no_room_imports_the_sdk() -> None:
+    """The SDK lives in apps: it imports as `spendgate`, and no room of the server's needs it."""
+    assert set() == _importers("spendgate", *(room for room in ROOMS if room != "sdk"))
+
+
 def test_only_the_edge_imports_the_web_server() -> None:
     """Handlers, applications and listeners know aiohttp.web; nothing else can tell how it is called."""
     servers = _importers("aiohttp.web", "ledger", "sidecar", "controlplane", "cli")

@@ -1,0 +1,84 @@
+"""What the awaiting client and its holds share: an operation, from the request to what it means."""
+
+import asyncio
+import logging
+
+from spendgate._async_transport import AsyncTransport
+from spendgate._callback import tell_async
+from spendgate._calls import Call, resolution
+from spendgate._core import Core, raise_for_block
+from spendgate._courier import Courier
+from spendgate._exchange import Reply, Unreachable
+from spendgate.budget_warning import OnBudgetWarning
+from spendgate.decisions import Decision, Settlement
+from spendgate.errors import SpendgateUnavailableError
+
+log = logging.getLogger("spendgate")
+
+
+class AsyncEngine:
+    """Runs operations on asyncio, on any number of event loops."""
+
+    def __init__(
+        self, *, core: Core, transport: AsyncTransport, courier: Courier, on_budget_warning: OnBudgetWarning | None
+    ) -> None:
+        self.core = core
+        self.courier = courier
+        self._transport = transport
+        self._callback = on_budget_warning
+
+    async def send(self, path: str, body: bytes | None = None) -> Reply | Unreachable:
+        """Return the answer, or that there is none."""
+        try:
+            return await self._transport.send(path, body)
+        except Unreachable as error:
+            return error
+
+    async def admit(self, call: Call) -> Decision:
+        """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""
+        try:
+            reply = await self.send(call.path, call.body())
+        except BaseException:
+            self.give_back(call)
+            raise
+        try:
+            decision = self.core.decide(call, reply)
+        except SpendgateUnavailableError:
+            if not isinstance(reply, Unreachable) or reply.sent:
+                self.give_back(call)
+            raise
+        raise_for_block(decision)
+        return decision
+
+    def give_back(self, call: Call) -> None:
+        """Release, in the background, a reserve that may have been made although its caller was told otherwise."""
+        if call.operation == "reserve":
+            self.courier.deliver(resolution("release", call.user_id, call.request_id))
+
+    async def settle(self, call: Call) -> Settlement | None:
+        """Settle or release; None if it is kept and delivered later. What is known is not lost, whatever is raised."""
+        try:
+            return await self.resolve(call)
+        except SpendgateUnavailableError as error:
+            log.warning("%s is kept and sent later: %s", call, error)
+            await asyncio.wrap_future(self.courier.keep(call))
+            return None
+        except Exception:
+            raise
+        except BaseException:
+            self.courier.deliver(call)
+            raise
+
+    async def resolve(self, call: Call) -> Settlement:
+        """Settle, release or extend; raises `SpendgateUnavailableError` without an answer."""
+        settlement = self.core.settled(call, await self.send(call.path, call.body()))
+        await self.tell(settlement)
+        return settlement
+
+    async def tell(self, answer: Decision | Settlement) -> None:
+        """Call `on_budget_warning` for what an answer warns of."""
+        await tell_async(self._callback, self.core.warnings.due(answer))
+
+    async def close(self) -> None:
+        """Close the connections of the running loop."""
+        await self._transport.close()

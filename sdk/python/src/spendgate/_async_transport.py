@@ -1,0 +1,54 @@
+"""HTTP to the sidecar on asyncio, for any number of event loops: connections belong to the loop that opened them."""
+
+import asyncio
+import threading
+
+import httpcore2
+
+from spendgate import _forks
+from spendgate._exchange import ATTEMPTS, FAILURES, Exchange, Reply
+
+
+class AsyncTransport:
+    """A pool of kept-alive connections for each running loop. Those of a loop that ended go with it."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._pools: dict[asyncio.AbstractEventLoop, httpcore2.AsyncConnectionPool] = {}
+        self._lock = threading.Lock()
+        _forks.join(self)
+
+    async def send(self, path: str, body: bytes | None = None) -> Reply:
+        """POST `body`, or GET without one; raises `Unreachable`."""
+        pool = self._pools.get(asyncio.get_running_loop()) or self._new_pool()
+        failure = None
+        for attempt in range(1, ATTEMPTS + 1):
+            request = self._exchange.request(path, body)
+            try:
+                response = await pool.handle_async_request(request)
+                try:
+                    return Reply(response.status, await response.aread())
+                finally:
+                    await response.aclose()
+            except FAILURES as error:
+                failure = self._exchange.give_up(attempt, error, failure)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def close(self) -> None:
+        """Close the connections of the running loop; the next request opens one anew."""
+        with self._lock:
+            pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.aclose()
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections to the parent."""
+        self._lock = threading.Lock()
+        self._pools = {}
+
+    def _new_pool(self) -> httpcore2.AsyncConnectionPool:
+        pool = httpcore2.AsyncConnectionPool(**self._exchange.pool_options())
+        with self._lock:
+            self._pools = {loop: kept for loop, kept in self._pools.items() if not loop.is_closed()}
+            self._pools[asyncio.get_running_loop()] = pool
+        return pool

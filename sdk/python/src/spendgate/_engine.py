@@ -1,0 +1,92 @@
+"""What the blocking client and its holds share: an operation, from the request to what it means."""
+
+import logging
+from concurrent.futures import TimeoutError as NotInTime
+from typing import Final
+
+from spendgate._callback import tell
+from spendgate._calls import Call, resolution
+from spendgate._core import Core, raise_for_block
+from spendgate._courier import Courier
+from spendgate._exchange import Reply, Unreachable
+from spendgate._transport import Transport
+from spendgate.budget_warning import OnBudgetWarning
+from spendgate.decisions import Decision, Settlement
+from spendgate.errors import SpendgateUnavailableError
+
+KEEP_S: Final = 5.0
+"""How long a settle that could not be delivered waits until it is written down."""
+
+log = logging.getLogger("spendgate")
+
+
+class Engine:
+    """Runs operations over blocking sockets. Safe for threads."""
+
+    def __init__(
+        self, *, core: Core, transport: Transport, courier: Courier, on_budget_warning: OnBudgetWarning | None
+    ) -> None:
+        self.core = core
+        self.courier = courier
+        self._transport = transport
+        self._callback = on_budget_warning
+
+    def send(self, path: str, body: bytes | None = None) -> Reply | Unreachable:
+        """Return the answer, or that there is none."""
+        try:
+            return self._transport.send(path, body)
+        except Unreachable as error:
+            return error
+
+    def admit(self, call: Call) -> Decision:
+        """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""
+        try:
+            reply = self.send(call.path, call.body())
+        except BaseException:
+            self.give_back(call)
+            raise
+        try:
+            decision = self.core.decide(call, reply)
+        except SpendgateUnavailableError:
+            if not isinstance(reply, Unreachable) or reply.sent:
+                self.give_back(call)
+            raise
+        raise_for_block(decision)
+        return decision
+
+    def give_back(self, call: Call) -> None:
+        """Release, in the background, a reserve that may have been made although its caller was told otherwise."""
+        if call.operation == "reserve":
+            self.courier.deliver(resolution("release", call.user_id, call.request_id))
+
+    def settle(self, call: Call) -> Settlement | None:
+        """Settle or release; None if it is kept and delivered later. What is known is not lost, whatever is raised."""
+        try:
+            settlement = self.resolve(call)
+        except SpendgateUnavailableError as error:
+            log.warning("%s is kept and sent later: %s", call, error)
+            try:
+                self.courier.keep(call).result(KEEP_S)
+            except NotInTime:
+                log.log(logging.ERROR, "%s is not written down yet: %s", call, call.fields)
+            return None
+        except Exception:
+            raise
+        except BaseException:
+            self.courier.deliver(call)
+            raise
+        return settlement
+
+    def resolve(self, call: Call) -> Settlement:
+        """Settle, release or extend; raises `SpendgateUnavailableError` without an answer."""
+        settlement = self.core.settled(call, self.send(call.path, call.body()))
+        self.tell(settlement)
+        return settlement
+
+    def tell(self, answer: Decision | Settlement) -> None:
+        """Call `on_budget_warning` for what an answer warns of."""
+        tell(self._callback, self.core.warnings.due(answer))
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()

@@ -1,0 +1,82 @@
+"""Puts a client together: what both kinds have, and who knows whom."""
+
+import os
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from spendgate._address import read_address
+from spendgate._async_engine import AsyncEngine
+from spendgate._async_transport import AsyncTransport
+from spendgate._callback import tell
+from spendgate._calls import Call
+from spendgate._core import Core
+from spendgate._courier import Courier
+from spendgate._delivery import Delivery
+from spendgate._engine import Engine
+from spendgate._exchange import Exchange, Unreachable
+from spendgate._heartbeat import Heartbeat
+from spendgate._policies import Fail
+from spendgate._transport import Transport
+from spendgate.budget_warning import OnBudgetWarning
+from spendgate.decisions import Settlement
+
+DEFAULT_TIMEOUT_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a client is made with; `Spendgate` documents it."""
+
+    url: str | None
+    token: str | None
+    timeout_s: float
+    fail: Fail
+    on_budget_warning: OnBudgetWarning | None
+    every_call: bool
+    journal_dir: str | Path | None
+
+    def exchange(self) -> Exchange:
+        """Return what transports say; raises `ValueError` for a wrong address or timeout."""
+        if not 0 < self.timeout_s < float("inf"):
+            raise ValueError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
+        token = self.token or os.environ.get("SPENDGATE_TOKEN")
+        return Exchange(read_address(self.url), timeout_s=self.timeout_s, token=token)
+
+
+def build_engine(options: Options) -> Engine:
+    """Return what the blocking client works with."""
+    transport = Transport(options.exchange())
+    core = Core(fail=options.fail, every_call=options.every_call)
+    courier = _courier(core, transport, options.on_budget_warning)
+    engine = Engine(core=core, transport=transport, courier=courier, on_budget_warning=options.on_budget_warning)
+    weakref.finalize(engine, courier.stop).atexit = False
+    return engine
+
+
+def build_async_engine(options: Options) -> AsyncEngine:
+    """Return what the awaiting client works with; its courier has a transport of its own."""
+    exchange = options.exchange()
+    core = Core(fail=options.fail, every_call=options.every_call)
+    courier = _courier(core, Transport(exchange), options.on_budget_warning)
+    engine = AsyncEngine(
+        core=core,
+        transport=AsyncTransport(exchange),
+        courier=courier,
+        on_budget_warning=options.on_budget_warning,
+    )
+    weakref.finalize(engine, courier.stop).atexit = False
+    return engine
+
+
+def _courier(core: Core, transport: Transport, callback: OnBudgetWarning | None) -> Courier:
+    def send(call: Call) -> Settlement:
+        try:
+            settlement = core.settled(call, transport.send(call.path, call.body()))
+        except Unreachable as error:
+            settlement = core.settled(call, error)
+        tell(callback, core.warnings.due(settlement))
+        return settlement
+
+    return Courier(Delivery(send), Heartbeat(send))

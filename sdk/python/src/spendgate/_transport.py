@@ -1,0 +1,41 @@
+"""HTTP to the sidecar over blocking sockets, for any number of threads."""
+
+import httpcore2
+
+from spendgate import _forks
+from spendgate._exchange import ATTEMPTS, FAILURES, Exchange, Reply
+
+
+class Transport:
+    """A pool of kept-alive connections, made anew in a forked child."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._pool = self._new_pool()
+        _forks.join(self)
+
+    def send(self, path: str, body: bytes | None = None) -> Reply:
+        """POST `body`, or GET without one; raises `Unreachable`."""
+        failure = None
+        for attempt in range(1, ATTEMPTS + 1):
+            request = self._exchange.request(path, body)
+            try:
+                response = self._pool.handle_request(request)
+                try:
+                    return Reply(response.status, response.read())
+                finally:
+                    response.close()
+            except FAILURES as error:
+                failure = self._exchange.give_up(attempt, error, failure)
+        raise AssertionError("the last attempt returns or raises")
+
+    def close(self) -> None:
+        """Close all connections; the next request opens one anew."""
+        self._pool.close()
+
+    def after_fork(self) -> None:
+        """Leave the parent's connections to the parent."""
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> httpcore2.ConnectionPool:
+        return httpcore2.ConnectionPool(**self._exchange.pool_options())

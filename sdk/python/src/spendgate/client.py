@@ -1,0 +1,202 @@
+"""The blocking client."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self, Unpack
+
+from spendgate import _calls
+from spendgate._calls import DEFAULT_TTL_S, Meta
+from spendgate._core import usage_path
+from spendgate._hold_state import HoldState
+from spendgate._options import ReserveOptions
+from spendgate._policies import Fail
+from spendgate._setup import DEFAULT_TIMEOUT_S, Options, build_engine
+from spendgate.amounts import Amount
+from spendgate.budget_warning import OnBudgetWarning
+from spendgate.decisions import Decision, Settlement, UserUsage
+from spendgate.hold import Hold
+from spendgate.usage import Usage
+
+
+class Spendgate:
+    """Asks a sidecar before LLM calls and tells it what they cost. One client serves all threads of a process.
+
+    - `url`: ``http://host:port``, ``https://host:port`` or ``unix:///path``; by default ``SPENDGATE_URL``, else
+      ``http://127.0.0.1:8787``. `token`: the bearer token of a sidecar that wants one, by default ``SPENDGATE_TOKEN``.
+    - `timeout_s`: how long one answer may take.
+    - `fail`: what a check or reserve answers when the sidecar itself does not and never told a policy for this user:
+      ``"closed"`` denies, ``"open"`` allows. Either is logged.
+    - `on_budget_warning`: called with a `BudgetWarning`, once a threshold and window; with `every_call` for every call
+      past a threshold. A function or coroutine function; what it raises is logged.
+    - `journal_dir`: where settles wait that cannot be delivered; by default a directory of this user's own.
+    - `tier`, `group`: what calls send that do not say.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        fail: Fail = "closed",
+        on_budget_warning: OnBudgetWarning | None = None,
+        every_call: bool = False,
+        journal_dir: str | Path | None = None,
+        tier: str | None = None,
+        group: str | None = None,
+    ) -> None:
+        options = Options(
+            url=url,
+            token=token,
+            timeout_s=timeout_s,
+            fail=fail,
+            on_budget_warning=on_budget_warning,
+            every_call=every_call,
+            journal_dir=journal_dir,
+        )
+        self._engine = build_engine(options)
+        self._tier = tier
+        self._group = group
+
+    def check(
+        self,
+        user_id: str,
+        *,
+        cost_usd: Amount | None = None,
+        usage: Usage | None = None,
+        tier: str | None = None,
+        group: str | None = None,
+        request_id: str | None = None,
+        meta: Meta | None = None,
+    ) -> Decision:
+        """Decide about a known cost, and charge it unless it is refused: `cost_usd`, or the `usage` that is priced.
+
+        Raises `LLMBudgetExceededError` for a refusal, `SpendgateUnavailableError` if there is no answer and the failure
+        policy says deny, `SpendgateRequestError` for a request that is wrong.
+        """
+        call = _calls.admission(
+            *("check", user_id, cost_usd, usage),
+            tier=tier or self._tier,
+            group=group or self._group,
+            request_id=request_id,
+            meta=meta,
+        )
+        decision = self._engine.admit(call)
+        self._engine.tell(decision)
+        return decision
+
+    def reserve(
+        self,
+        user_id: str,
+        *,
+        estimate_usd: Amount | None = None,
+        usage: Usage | None = None,
+        tier: str | None = None,
+        group: str | None = None,
+        request_id: str | None = None,
+        meta: Meta | None = None,
+        ttl_s: int = DEFAULT_TTL_S,
+    ) -> Hold:
+        """Hold an estimate for a call that is about to be made: `estimate_usd`, or the `usage` that is priced.
+
+        The hold is kept alive until it ends. Raises like `check`.
+        """
+        call = _calls.admission(
+            *("reserve", user_id, estimate_usd, usage),
+            tier=tier or self._tier,
+            group=group or self._group,
+            request_id=request_id,
+            meta=meta,
+            ttl_s=ttl_s,
+        )
+        decision = self._engine.admit(call)
+        hold = Hold(self._engine, HoldState.of(call, decision))
+        try:
+            self._engine.tell(decision)
+        except BaseException:
+            hold.give_back()
+            raise
+        return hold
+
+    def hold(self, user_id: str, **options: Unpack[ReserveOptions]) -> "PendingHold":
+        """Return a context manager that reserves when it is entered, and ends the hold when it is left.
+
+        It takes what `reserve` takes.
+        """
+        return PendingHold(lambda: self.reserve(user_id, **options))
+
+    def settle(
+        self,
+        user_id: str,
+        request_id: str,
+        *,
+        cost_usd: Amount | None = None,
+        usage: Usage | None = None,
+        reserved_at: datetime | None = None,
+        tier: str | None = None,
+        group: str | None = None,
+    ) -> Settlement | None:
+        """Settle a hold by its ids, as another process than the one that reserved it does.
+
+        Give the reserve's `reserved_at`, so that the cost is charged even where the hold is unknown. Returns None if
+        there is no answer: then the settle is kept on disk and sent later. Raises `SpendgateRequestError` if it is
+        refused.
+        """
+        call = _calls.settle(
+            *(user_id, request_id, cost_usd, usage),
+            reserved_at=reserved_at,
+            tier=tier or self._tier,
+            group=group or self._group,
+        )
+        return self._engine.settle(call)
+
+    def release(self, user_id: str, request_id: str) -> Settlement | None:
+        """Give a hold back by its ids: the call never happened. Returns and raises like `settle`."""
+        return self._engine.settle(_calls.resolution("release", user_id, request_id))
+
+    def extend(self, user_id: str, request_id: str, *, ttl_s: int = DEFAULT_TTL_S) -> Settlement:
+        """Move a hold's deadline to now plus `ttl_s`, 1-3600 seconds.
+
+        Raises `SpendgateUnavailableError` without an answer, `SpendgateRequestError` if it is refused.
+        """
+        return self._engine.resolve(_calls.resolution("extend", user_id, request_id, ttl_s=ttl_s))
+
+    def usage(self, user_id: str, *, tier: str | None = None) -> UserUsage:
+        """Return what a user spent, holds and has left. Raises like `extend`."""
+        return self._engine.core.used(user_id, self._engine.send(usage_path(user_id, tier or self._tier)))
+
+    def close(self) -> None:
+        """Close the connections and hand in what is left; what cannot be delivered stays on disk for the next process.
+
+        Open holds are closed with an unknown outcome.
+        """
+        self._engine.courier.close()
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class PendingHold:
+    """A hold that is reserved when the ``with`` block is entered."""
+
+    def __init__(self, reserve: Callable[[], Hold]) -> None:
+        self._reserve = reserve
+        self._hold: Hold | None = None
+
+    def __enter__(self) -> Hold:
+        self._hold = self._reserve()
+        return self._hold
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._hold is not None:
+            self._hold.close(outcome_unknown=kind is not None)
