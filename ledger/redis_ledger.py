@@ -100,14 +100,14 @@ class RedisLedger:
         return decode_usage(await self._run("usage", all_keys, ["1", encoded.text]))
 
     async def probe(self, partition: int) -> None:
-        """Run ``lua/admit.lua`` without an operation: the way of every decision, which changes nothing.
+        """Run ``lua/admit.lua`` once, without an operation: the way of every decision, which changes nothing.
 
         Raises `StoreError`; a store that has reached maxmemory answers all the same.
         """
         keys = self._partitions[partition]
         arguments = Batch(keys, self._shelves[partition]).arguments(keys.prefix, self._max_events)
         with contextlib.suppress(StoreFull):
-            await self._run("admit", [keys.events, keys.due, keys.tiers], arguments)
+            await self._run("admit", [keys.events, keys.due, keys.tiers], arguments, repeats=0)
 
     async def due_users(self, partition: int, limit: int) -> list[str]:
         """List users who may have holds past their deadline, the longest overdue first."""
@@ -126,9 +126,9 @@ class RedisLedger:
         seconds, microseconds = await self._command("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
 
-    async def _run(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
+    async def _run(self, name: str, keys: list[str], arguments: list[Any], *, repeats: int = 1) -> Any:
         try:
-            return await self._run_again_if_lost(name, keys, arguments)
+            return await self._run_again_if_lost(name, keys, arguments, repeats)
         except OutOfMemoryError as error:
             raise StoreFull("the store has reached maxmemory and refuses admissions") from error
         except ResponseError as error:
@@ -138,7 +138,7 @@ class RedisLedger:
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"the store did not answer {name}") from error
 
-    async def _run_again_if_lost(self, name: str, keys: list[str], arguments: list[Any]) -> Any:
+    async def _run_again_if_lost(self, name: str, keys: list[str], arguments: list[Any], repeats: int) -> Any:
         """Run a program; once more when the connection was lost, as an idle one is that the server has closed.
 
         The first run may have happened: the programs know their request ids, so that a repeat is a replay.
@@ -147,6 +147,8 @@ class RedisLedger:
         try:
             return await self._programs[name].run(runner, keys, arguments)
         except RedisConnectionError:
+            if not repeats:
+                raise
             return await self._programs[name].run(runner, keys, arguments)
 
     async def _command(self, *words: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a store on a Unix socket that loses replies on their way back."""
+"""A TCP proxy in front of a store on a Unix socket: it loses replies on their way back, or parts the two sides."""
 
 import asyncio
 import contextlib
@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 CHUNK_BYTES: Final = 65536
+TURNS_TO_CLOSE: Final = 10
+"""Turns of the loop in which an accepted connection is known, and a closed one is gone."""
 
 Fate = Callable[[bytes], bytes | None]
 """What becomes of the bytes of a reply: passed on, shortened (then the connection is cut), or None: swallowed.
@@ -33,13 +35,16 @@ def cut_in_the_middle(reply: bytes) -> bytes | None:
 class StoreProxy:
     """Forwards commands unchanged; `fate` decides about replies and may be changed at any moment.
 
-    `lost` counts the replies that did not arrive whole.
+    `lost` counts the replies that did not arrive whole. `on_command` sees what callers send, as it comes in.
     """
 
     def __init__(self, target_url: str) -> None:
         self._target = target_url.removeprefix("unix://")
         self._tasks: set[asyncio.Task[None]] = set()
+        self._joined = asyncio.Event()
+        self._joined.set()
         self.fate: Fate = deliver
+        self.on_command: Callable[[bytes], None] = lambda _data: None
         self.lost = 0
         self.url = ""
 
@@ -53,32 +58,53 @@ class StoreProxy:
             yield self
         finally:
             server.close()
+            await server.wait_closed()
+            await self._end()
+
+    async def _end(self) -> None:
+        """End every connection, also those that are still on their way into `_accept`."""
+        turns_left = TURNS_TO_CLOSE
+        while turns_left:
+            turns_left = TURNS_TO_CLOSE if self._tasks else turns_left - 1
             for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+                if not task.cancelling():  # Else it is closing what it has.
+                    task.cancel()
+            await asyncio.sleep(0)
+
+    def part(self) -> None:
+        """Let nothing through in either direction; what is sent meanwhile waits, as packets that are sent again do."""
+        self._joined.clear()
+
+    def join(self) -> None:
+        """End a partition: everything that waits arrives, also what its sender has given up since."""
+        self._joined.set()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _task: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        store_reader, store_writer = await asyncio.open_unix_connection(self._target)
+        try:
+            store_reader, store_writer = await asyncio.open_unix_connection(self._target)
+        except OSError:  # The store is gone: so is this connection, as a refused one.
+            return
         ways = {
-            asyncio.create_task(_forward(reader, store_writer)),
+            asyncio.create_task(self._forward(reader, store_writer)),
             asyncio.create_task(self._return(store_reader, writer)),
         }
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            store_writer.close()  # Before anything that could be cancelled.
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            for end in (writer, store_writer):
-                end.close()
 
     async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK_BYTES):
+            await self._joined.wait()
             passed = self.fate(data)
             if passed is None:
                 await self._swallow_all(data, reader)
@@ -89,13 +115,14 @@ class StoreProxy:
                 self.lost += 1
                 return
 
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(CHUNK_BYTES):
+            self.on_command(data)
+            await self._joined.wait()
+            writer.write(data)
+            await writer.drain()
+
     async def _swallow_all(self, data: bytes, reader: asyncio.StreamReader) -> None:
         while data:
             self.lost += 1
             data = await reader.read(CHUNK_BYTES)
-
-
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(CHUNK_BYTES):
-        writer.write(data)
-        await writer.drain()

@@ -1,0 +1,266 @@
+"""Outages under each policy: killed, frozen, parted. What is let through stays inside the stated bound."""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import pytest
+
+from tests.support.apps import Answer, ask, ask_all, open_session
+from tests.support.books import new_workspace, read_books
+from tests.support.metrics import metric
+from tests.support.processes import SidecarProcess, launch, template, wait_until_serving, write_rules
+from tests.support.store_proxy import StoreProxy, deliver, swallow
+from tests.support.stores import StoreProcess, store_process
+
+COST_NANOS: Final = 10_000_000
+FITS: Final = 5
+CALLS: Final = 20
+WITHIN_S: Final = 20.0
+USERS: Final = ("ada", "eve")
+ALLOWED: Final = {"deny": 0, "allow": CALLS, "some": FITS}
+RULES: Final = (
+    template("deny", 1000),
+    template("allow", 1000, action="warn"),
+    template("some", 1000, on_store_failure={"allow_up_to_usd": FITS * COST_NANOS / 1e9}),
+)
+SETTINGS: Final = {"deadline_ms": 200, "command_timeout_ms": 200, "breaker_pause_ms": 200}
+"""The command's timeout is the deadline, so that `not_after` has passed when a held-up decision arrives."""
+
+
+@dataclass(slots=True)
+class Scene:
+    """A store, the proxy before it, and a sidecar that asks it through the proxy."""
+
+    session: aiohttp.ClientSession
+    store: StoreProcess
+    proxy: StoreProxy
+    directory: Path
+    workspace: str
+    sidecar: SidecarProcess | None = None
+
+    async def start(self, **settings: object) -> SidecarProcess:
+        """Start the sidecar, off this loop, which serves the proxy; again on the same data after it was killed."""
+        rules = write_rules(self.directory / "rules.yaml", *RULES)
+        configured = {**SETTINGS, **settings, "workspace": self.workspace}
+        own = self.directory / "sidecar"
+        process = await asyncio.to_thread(launch, own, self.proxy.url, rules, **configured)
+        self.sidecar = await asyncio.to_thread(wait_until_serving, process, own / "log")
+        return self.sidecar
+
+    def url(self, call: str) -> str:
+        """Return the address of a call."""
+        assert self.sidecar is not None
+        return f"{self.sidecar.url}/v1/{call}"
+
+    def kill_sidecar(self) -> None:
+        """End the sidecar at once."""
+        if self.sidecar is not None:
+            self.sidecar.process.send_signal(signal.SIGKILL)
+            self.sidecar.process.wait()
+
+    async def call(self, name: str) -> dict[str, dict[str, int]]:
+        """Let every user of every tier make calls; return how many were allowed, by tier and user."""
+        owners = [(tier, user) for tier in ALLOWED for user in USERS]
+        bodies = [
+            {"request_id": f"{name}-{number}", "user_id": f"{tier}-{user}", "tier": tier, "cost_usd": COST_NANOS / 1e9}
+            for number in range(CALLS)
+            for tier, user in owners
+        ]
+        answers = await ask_all(self.session, [(self.url("check"), body) for body in bodies], at_a_time=12)
+        assert [] == [answer.document for answer in answers if answer.is_exact]
+        found: dict[str, dict[str, int]] = {tier: dict.fromkeys(USERS, 0) for tier in ALLOWED}
+        for answer, (tier, user) in zip(answers, owners * CALLS, strict=True):
+            found[tier][user] += answer.document["allowed"]
+        return found
+
+    async def until_exact(self) -> None:
+        """Ask in the name of somebody else until the ledger answers itself."""
+        await self.until(lambda answer: answer.is_exact)
+
+    async def until_open(self) -> None:
+        """Ask until nobody waits for the store any more."""
+        assert self.sidecar is not None
+        async with asyncio.timeout(WITHIN_S):
+            while not await metric(self.session, self.sidecar, "spendgate_breaker_open"):
+                await ask(self.session, self.url("check"), {"user_id": "prober", "cost_usd": 0})
+
+    async def until(self, is_so: Callable[[Answer], bool]) -> None:
+        """Ask in the name of somebody else until an answer is so."""
+        async with asyncio.timeout(WITHIN_S):
+            while not is_so(await ask(self.session, self.url("check"), {"user_id": "prober", "cost_usd": 0})):
+                pass
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Read one of the sidecar's metrics."""
+        assert self.sidecar is not None
+        return await metric(self.session, self.sidecar, name, **labels)
+
+    def log(self) -> str:
+        """Return what the sidecar has logged."""
+        assert self.sidecar is not None
+        return self.sidecar.log.read_text()
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    """Provide a scene without its sidecar."""
+    with store_process() as store:
+        async with StoreProxy(store.url).running() as proxy, open_session() as session:
+            made = Scene(session, store, proxy, tmp_path, new_workspace())
+            try:
+                yield made
+            finally:
+                await asyncio.to_thread(made.kill_sidecar)
+
+
+Breaking = tuple[Callable[[Scene], Any], Callable[[Scene], Any]]
+OUTAGES: Final[dict[str, Breaking]] = {
+    "killed": (lambda scene: scene.store.kill(), lambda scene: scene.store.start()),
+    "frozen": (lambda scene: scene.store.freeze(), lambda scene: scene.store.thaw()),
+    "parted": (lambda scene: scene.proxy.part(), lambda scene: scene.proxy.join()),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+async def test_each_policy_keeps_its_bound_over_outages_and_restarts(scene: Scene, outage: str) -> None:
+    """Deny lets nothing through, an allowance exactly its amount a user once, also after a second outage and a crash.
+
+    Catches a fail-open, an allowance that is not counted, and one that an end of the outage or a crash makes whole.
+    """
+    break_it, mend_it = OUTAGES[outage]
+    await scene.start()
+    await scene.until_exact()
+    break_it(scene)
+    first = await scene.call("first")
+    mend_it(scene)
+    await scene.until_exact()
+    books = await read_books(scene.store.url, scene.workspace)
+    break_it(scene)
+    second = await scene.call("second")
+    await asyncio.to_thread(scene.kill_sidecar)
+    await scene.start()
+    third = await scene.call("third")
+    mend_it(scene)
+
+    assert {tier: dict.fromkeys(USERS, count) for tier, count in ALLOWED.items()} == first
+    assert {tier: dict.fromkeys(USERS, count) for tier, count in (ALLOWED | {"some": 0}).items()} == second == third
+    assert [] == [user for user in USERS if books.spend(f"deny-{user}").get("month", 0) > 0]
+    assert [] == [user for user in USERS if books.spend(f"some-{user}").get("month", 0) > FITS * COST_NANOS]
+    assert [] == books.report.differences
+
+
+async def test_an_open_breaker_sends_one_question_at_a_time_and_nothing_else(scene: Scene) -> None:
+    """Checks, batches and settles stay away from a store that answers no script; catches a herd, and callers as probes.
+
+    The store answers greetings here, so that every script would reach it.
+    """
+    heard: list[bytes] = []
+    await scene.start()
+    await scene.until_exact()
+    scene.proxy.on_command = lambda data: heard.append(data) if b"FCALL" in data else None
+    scene.proxy.fate = lambda reply: swallow(reply) if reply.startswith(b"*") else reply
+    await scene.until_open()
+    async with asyncio.timeout(WITHIN_S):
+        while await scene.metric("spendgate_breaker_transitions_total", to="half_open") < 4:
+            await _everything(scene)
+    scene.proxy.fate = deliver
+    await scene.until_exact()
+    probes = [number for number, data in enumerate(heard) if _is_probe(data)]
+
+    assert await scene.metric("spendgate_breaker_transitions_total", to="half_open") == len(probes)
+    assert list(range(probes[0], probes[-1] + 1)) == probes
+
+
+async def _everything(scene: Scene) -> None:
+    """Ask in every way at once."""
+    owner = {"user_id": "deny-ada", "request_id": "held"}
+    operations = [{"op": "check", "user_id": "deny-ada", "tier": "deny", "cost_usd": 1}] * 10
+    settle = {"op": "settle", **owner, "cost_usd": 1}
+    answers = await ask_all(
+        scene.session,
+        [
+            (scene.url("check"), {"user_id": "deny-ada", "tier": "deny", "cost_usd": 1}),
+            (scene.url("reserve"), {**owner, "tier": "deny", "estimate_usd": 1}),
+            (scene.url("settle"), {**owner, "cost_usd": 1}),
+            (scene.url("batch"), {"operations": [*operations, settle]}),
+        ],
+    )
+    check, reserve, _, batch = [answer.document for answer in answers]
+    decisions = [check, reserve, *batch["results"][: len(operations)]]
+    assert {(False, True, "store_unavailable")} == {
+        (each["allowed"], each["degraded"], each["reason"]) for each in decisions
+    }
+
+
+def _is_probe(data: bytes) -> bool:
+    """Say whether a script was called without any operation: no plans and no calls are its last arguments."""
+    return data.endswith(b"$1\r\n0\r\n$1\r\n0\r\n")
+
+
+async def test_a_flapping_store_costs_two_lines_a_flap(scene: Scene) -> None:
+    """Each time the breaker opens and closes, and no call or probe writes a line of its own."""
+    flaps = 3
+    await scene.start(breaker_pause_ms=50)
+    await scene.until_exact()
+    for _ in range(flaps):
+        scene.store.freeze()
+        await scene.until_open()
+        await scene.call("flap")
+        scene.store.thaw()
+        await scene.until_exact()
+    lines = [line for line in scene.log().splitlines() if "spendgate.breaker" in line]
+    counts = Counter(line.partition("spendgate.breaker")[2].strip(": ")[:21] for line in lines)
+    first_failures = counts.pop("the store did not ans", 0)
+
+    assert {"the breaker is open (": flaps, "the breaker is closed": flaps} == counts
+    assert first_failures <= flaps
+    assert await scene.metric("spendgate_breaker_transitions_total", to="closed") == flaps
+
+
+async def test_a_start_without_the_store_waits_for_nobody(scene: Scene) -> None:
+    """The first caller is answered from the rules, with an open breaker, and the store is found when it is there."""
+    scene.store.freeze()
+    await scene.start(deadline_ms=10_000, command_timeout_ms=10_000)
+    started = time.monotonic()
+    first = await scene.call("first")
+    took_s = time.monotonic() - started
+    is_open = await scene.metric("spendgate_breaker_open")
+    scene.store.thaw()
+    await scene.until_exact()
+
+    assert ({tier: dict.fromkeys(USERS, count) for tier, count in ALLOWED.items()}, 1) == (first, is_open)
+    assert took_s < 10  # A single call that waited for the store would take as long.
+    assert 0 == await scene.metric("spendgate_breaker_open")
+
+
+async def test_an_idle_sidecar_notices_an_outage_by_itself(scene: Scene) -> None:
+    """So the first call of the morning waits for nothing either."""
+    await scene.start(sweep_interval_ms=50)
+    await scene.until_exact()
+    scene.store.freeze()
+    async with asyncio.timeout(WITHIN_S):
+        while not await scene.metric("spendgate_breaker_open"):  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
+    scene.store.thaw()
+    await scene.until_exact()
+
+
+async def test_what_was_let_through_is_shown_in_the_metrics(scene: Scene) -> None:
+    """In dollars, as an operator adds it up."""
+    await scene.start()
+    await scene.until_exact()
+    scene.proxy.part()
+    with contextlib.suppress(TimeoutError):
+        await scene.call("call")
+    scene.proxy.join()
+    expected = len(USERS) * FITS * COST_NANOS / 1e9
+
+    assert expected == pytest.approx(await scene.metric("spendgate_allowance_spent_usd_total"))
