@@ -37,7 +37,7 @@ demo: setup
 	@$(BIN)/spendgate demo
 
 run: setup
-	@$(BIN)/spendgate up --seed config/budgets.example.yaml
+	@$(BIN)/spendgate up --seed config/budgets.example.yaml --seed-prices config/prices.json
 
 # The tests of the page drive the machine's Chromium; where there is none, playwright brings one.
 browser: setup

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
         run_control_plane(settings, on_serving=tell)
     except RuleSetInvalid as invalid:
         faults = "".join(f"\n  {path}: {message}" for path, message in invalid.faults)
-        raise CommandFailed(f"the rules of {settings.seed} are refused:{faults}") from invalid
+        files = " and ".join(filter(None, (settings.seed, settings.seed_prices)))
+        raise CommandFailed(f"the rules of {files} are refused:{faults}") from invalid
     except (LedgerError, OSError) as error:
         raise CommandFailed(f"the control plane cannot run: {error}") from error
     return 0

@@ -16,7 +16,6 @@ from cli.demo_processes import WORKSPACE, DemoProcesses, running_demo
 from cli.failure import CommandFailed
 from cli.population import Population, TierShares
 from cli.replay import ReplayPlan, print_report, replay, run_replay
-from cli.replay_calls import TokenPrices
 from cli.replay_command import DEFAULT_TIERS
 from cli.store_socket import choose_socket_path
 from cli.up import store_dir
@@ -27,7 +26,8 @@ SEED: Final = 32  # A crowd whose busiest users are of all three tiers.
 USERS: Final = 40
 CONCURRENCY: Final = 16
 MAX_OUTPUT_TOKENS: Final = 1024
-PRICES: Final = TokenPrices(input_nanos=2_500_000_000, output_nanos=10_000_000_000)
+MODELS: Final = ("gpt-4o", "claude-sonnet-4-5", "gemini-2.5-pro", "gpt-4.1", "gpt-4o-2024-11-20")
+"""Names as apps send them, of models that cost about the same; the sidecar prices them."""
 
 STAYING_CALLERS: Final = 4
 STAYING_SPEED: Final = 1.0
@@ -48,6 +48,7 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     )
     parser.add_argument("--rules", type=Path, default=Path("config/demo-budgets.yaml"), help="the budgets")
     parser.add_argument("--trace", type=Path, default=Path("config/demo-trace.csv"), help="the calls")
+    parser.add_argument("--prices", type=Path, default=Path("config/prices.json"), help="what models cost")
     parser.add_argument("--sidecars", type=at_least_one, default=1, help="sidecars over one store [1]")
     parser.add_argument("--users", type=at_least_one, default=USERS, help=f"users the calls are spread over [{USERS}]")
     parser.add_argument(
@@ -64,15 +65,15 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Show the demo; 1 when a call failed or the audit found a difference."""
-    for file in (arguments.rules, arguments.trace):
+    for file in (arguments.rules, arguments.trace, arguments.prices):
         if not file.is_file():
             raise CommandFailed(
-                f"{file} is not here: run the demo in a checkout, or name files with --rules and --trace"
+                f"{file} is not here: run the demo in a checkout, or name files with --rules, --trace and --prices"
             )
     console = Console()
     with tempfile.TemporaryDirectory(prefix="spendgate-demo-") as name:
         data_dir = Path(name)
-        with running_demo(data_dir, arguments.rules, arguments.sidecars) as demo:
+        with running_demo(data_dir, arguments.rules, arguments.sidecars, arguments.prices) as demo:
             _say(console, f"Running on {' and '.join(demo.urls)} with the budgets of {arguments.rules}.")
             _say(console, f"The Enforcement page: {demo.page_url}")
             plan = _plan(arguments, demo)
@@ -106,7 +107,7 @@ def _plan(arguments: argparse.Namespace, demo: DemoProcesses) -> ReplayPlan:
         trace=arguments.trace,
         urls=demo.urls,
         population=Population(users=arguments.users, zipf=1.1, tiers=TierShares.parse(DEFAULT_TIERS), seed=SEED),
-        prices=PRICES,
+        models=MODELS,
         max_output_tokens=MAX_OUTPUT_TOKENS,
         run_id=f"demo-{secrets.token_hex(4)}",
         concurrency=arguments.concurrency,

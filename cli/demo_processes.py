@@ -39,10 +39,11 @@ class DemoProcesses:
 
 
 @contextlib.contextmanager
-def running_demo(data_dir: Path, rules: Path, count: int) -> Iterator[DemoProcesses]:
+def running_demo(data_dir: Path, rules: Path, count: int, prices: Path | None = None) -> Iterator[DemoProcesses]:
     """Run `spendgate up` over a data directory, and more sidecars over its store; yield where they are, then end all.
 
-    The store takes its first rules from a file; all sidecars follow the store, so that the page's changes count.
+    The store takes its first rules and prices from files; all sidecars follow the store, so that the page's changes
+    count.
     """
     page_port, page_admin_port = free_port(DEFAULT_PAGE_PORT), free_port(DEFAULT_PAGE_ADMIN_PORT)
     first = {
@@ -51,6 +52,8 @@ def running_demo(data_dir: Path, rules: Path, count: int) -> Iterator[DemoProces
         "SPENDGATE_CONTROL_PORT": str(page_port),
         "SPENDGATE_CONTROL_ADMIN_PORT": str(page_admin_port),
     }
+    if prices is not None:
+        first["SPENDGATE_SEED_PRICES"] = str(prices)
     with contextlib.ExitStack() as stack:
         urls = [stack.enter_context(_running("up", data_dir, first))]
         store = {"SPENDGATE_REDIS_URL": f"unix://{choose_socket_path(store_dir(data_dir))}"}

@@ -11,9 +11,10 @@ from typing import Final
 import aiohttp
 from rich.console import Console
 
+from cli.call_amounts import CallAmounts, ModelAmounts, PricedAmounts, TokenPrices
 from cli.failure import CommandFailed
 from cli.population import Population
-from cli.replay_calls import CallReplayer, TokenPrices
+from cli.replay_calls import CallReplayer
 from cli.replay_progress import ReplayProgress
 from cli.replay_report import ReplayReport
 from cli.sidecar_client import request_headers
@@ -24,14 +25,18 @@ REQUEST_TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
-    """All that decides how a replay runs. `speed` is a multiple of the trace's own pace, None as fast as it goes."""
+    """All that decides how a replay runs. `speed` is a multiple of the trace's own pace, None as fast as it goes.
+
+    With `models` the sidecar prices the tokens of these, in turn; else calls cost what `prices` say.
+    """
 
     trace: Path
     urls: Sequence[str]
     population: Population
-    prices: TokenPrices
     max_output_tokens: int
     run_id: str
+    prices: TokenPrices | None = None
+    models: Sequence[str] = ()
     speed: float | None = None
     concurrency: int = 64
     limit: int | None = None
@@ -41,6 +46,13 @@ class ReplayPlan:
         """How many calls will be made."""
         calls = count_calls(self.trace)
         return calls if self.limit is None else min(calls, self.limit)
+
+    @property
+    def amounts(self) -> CallAmounts:
+        """What a call says of its cost."""
+        if self.prices is None:
+            return ModelAmounts(self.models, self.max_output_tokens)
+        return PricedAmounts(self.prices, self.max_output_tokens)
 
     def calls(self) -> Iterator[tuple[int, TraceCall]]:
         """Yield the calls to be made, numbered from 1."""
@@ -60,8 +72,7 @@ async def replay(plan: ReplayPlan, *, after_call: Callable[[], None]) -> ReplayR
         replayer = CallReplayer(
             session=session,
             urls=plan.urls,
-            prices=plan.prices,
-            max_output_tokens=plan.max_output_tokens,
+            amounts=plan.amounts,
             report=report,
         )
 

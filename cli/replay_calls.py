@@ -3,38 +3,25 @@
 import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 
+from cli.call_amounts import CallAmounts
 from cli.population import Caller
 from cli.replay_report import ReplayReport
 from cli.tally import Closest
 from cli.trace import TraceCall
-from ledger.money import usd_text
+from ledger.money import parse_usd
 
 MAX_ATTEMPTS: Final = 6
 FIRST_PAUSE_S: Final = 0.02
-TOKENS_PER_MILLION: Final = 1_000_000
 STATUS_OK: Final = 200
 STATUS_UNAVAILABLE: Final = 503
 
 
 class CallFailed(Exception):
     """A call got no answer that could be used; the message says why, without what differs from call to call."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenPrices:
-    """Prices in nano-USD for a million tokens."""
-
-    input_nanos: int
-    output_nanos: int
-
-    def cost_nanos(self, prompt_tokens: int, generated_tokens: int) -> int:
-        """Return the cost of a call in nano-USD, rounded up."""
-        return -(-(prompt_tokens * self.input_nanos + generated_tokens * self.output_nanos) // TOKENS_PER_MILLION)
 
 
 class CallReplayer:
@@ -45,14 +32,12 @@ class CallReplayer:
         *,
         session: aiohttp.ClientSession,
         urls: Sequence[str],
-        prices: TokenPrices,
-        max_output_tokens: int,
+        amounts: CallAmounts,
         report: ReplayReport,
     ) -> None:
         self._session = session
         self._urls = itertools.cycle(url.rstrip("/") for url in urls)
-        self._prices = prices
-        self._max_output_tokens = max_output_tokens
+        self._amounts = amounts
         self._report = report
 
     async def make(self, request_id: str, caller: Caller, call: TraceCall) -> None:
@@ -68,29 +53,20 @@ class CallReplayer:
             self._report.fail(tier=caller.tier, why=f"an answer that is no decision: {error!r}")
 
     async def _reserve(self, request_id: str, caller: Caller, call: TraceCall) -> Mapping[str, object]:
-        estimate_nanos = self._prices.cost_nanos(call.prompt_tokens, self._max_output_tokens)
-        return await self._post(
-            "reserve",
-            caller,
-            {
-                "request_id": request_id,
-                "user_id": caller.user_id,
-                "tier": caller.tier,
-                "estimate_usd": usd_text(estimate_nanos),
-            },
-        )
+        who = {"request_id": request_id, "user_id": caller.user_id, "tier": caller.tier}
+        return await self._post("reserve", caller, {**who, **self._amounts.reserve(request_id, call)})
 
     async def _settle(self, request_id: str, caller: Caller, call: TraceCall, decision: Mapping[str, object]) -> None:
-        cost_nanos = self._prices.cost_nanos(call.prompt_tokens, call.generated_tokens)
         body: dict[str, object] = {
             "request_id": request_id,
             "user_id": caller.user_id,
             "tier": caller.tier,
-            "cost_usd": usd_text(cost_nanos),
+            **self._amounts.settle(request_id, call),
         }
         if "reserved_at" in decision:  # A degraded answer has none: the store was not asked.
             body["reserved_at"] = decision["reserved_at"]
-        await self._post("settle", caller, body)
+        settled = await self._post("settle", caller, body)
+        cost_nanos = parse_usd(settled["cost_usd"], field="cost_usd")
         self._report.settle(tier=caller.tier, user_id=caller.user_id, cost_nanos=cost_nanos)
 
     async def _post(self, operation: str, caller: Caller, body: Mapping[str, object]) -> Mapping[str, object]:

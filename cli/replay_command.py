@@ -9,10 +9,10 @@ from typing import Final
 from rich.console import Console
 
 from cli.arguments import Subcommands, add_json_argument, add_url_argument, at_least_one, positive_number, usd_nanos
+from cli.call_amounts import TokenPrices
 from cli.failure import WrongUsage
 from cli.population import Population, PopulationError, TierShares
 from cli.replay import ReplayPlan, print_report, run_replay
-from cli.replay_calls import TokenPrices
 
 RUN_ID_BYTES: Final = 4
 DEFAULT_TIERS: Final = "free:0.7,pro:0.25,team:0.05"

@@ -15,9 +15,22 @@ SEED_ACTOR: Final = "seed"
 log = logging.getLogger("spendgate.controlplane")
 
 
-async def read_seed(path: str) -> object:
-    """Return the document of a rule file. Raises `RuleSetInvalid` for what is neither YAML nor JSON, and `OSError`."""
-    return await asyncio.to_thread(_read, Path(path))
+async def read_seed(rules: str | None, prices: str | None = None) -> object:
+    """Return the document of a rule file and of a price book beside it, None without either.
+
+    Raises `RuleSetInvalid` for what is neither YAML nor JSON and for prices in both, and `OSError`.
+    """
+    document = None if rules is None else await asyncio.to_thread(_read, Path(rules))
+    if prices is None:
+        return document
+    book = await asyncio.to_thread(_read, Path(prices))
+    if document is None:
+        return {"rules": [], "prices": book}
+    if not isinstance(document, dict):
+        return document
+    if document.get("prices") is not None:
+        raise RuleSetInvalid([("prices", f"stand in {rules} and in {prices}; keep one of them")])
+    return {**document, "prices": book}
 
 
 async def plant(registry: Registry, document: object) -> None:

@@ -108,7 +108,7 @@ async def _meet_store(settings: Settings, client: StoreClient, registry: Registr
 
     Raises `PartitionMismatch`, and `RuleSetInvalid` for a seed that is no rule set.
     """
-    seed = None if settings.seed is None else await read_seed(settings.seed)
+    seed = await read_seed(settings.seed, settings.seed_prices)
     try:
         await claim_partitions(client, settings.workspace, settings.partitions)
         await registry.load()

@@ -43,6 +43,9 @@ SETTINGS: Final = (
     ),
     Setting(name="seed", parse=text_of, default=None, unit="path", help="rule file imported into an empty store, once"),
     Setting(
+        name="seed_prices", parse=text_of, default=None, unit="path", help="price book put into an empty store, once"
+    ),
+    Setting(
         name="stream_max_events", parse=number(1000, 10**9), default="1000000", unit="events", help="kept, a partition"
     ),
     Setting(
@@ -77,6 +80,7 @@ class Settings:
     control_admin_port: int
     public_url: str | None
     seed: str | None
+    seed_prices: str | None
     stream_max_events: int
     max_rules_bytes: int
     session_hours: int

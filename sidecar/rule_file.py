@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from watchfiles import awatch
 
 from ledger.errors import RuleSetInvalid, StaleRevision
 from sidecar.rule_cache import RuleCache
-from sidecar.rule_loading import DocumentFormat, load_rule_set
+from sidecar.rule_loading import DocumentFormat, load_price_book, load_rule_set
 
 POLL_INTERVAL_S: Final = 5.0
 MAX_FILE_BYTES: Final = 256 * 1024 * 1024
@@ -22,7 +23,8 @@ _log = logging.getLogger(__name__)
 class RuleFile:
     """Follows one YAML file (JSON if it is named ``*.json``) and swaps its rules into a cache.
 
-    A file that cannot be used is logged with all its faults and counted by `on_reject`; the rule set in force stays.
+    The prices may stand in a file of their own, `prices`, which is followed too. What cannot be used is logged with all
+    its faults and counted by `on_reject`; the rule set in force stays.
     """
 
     def __init__(
@@ -30,10 +32,12 @@ class RuleFile:
         path: Path,
         cache: RuleCache,
         *,
+        prices: Path | None = None,
         on_reject: Callable[[], None] = lambda: None,
         poll_interval_s: float = POLL_INTERVAL_S,
     ) -> None:
         self._path = path
+        self._prices = prices
         self._cache = cache
         self._on_reject = on_reject
         self._poll_interval_s = poll_interval_s
@@ -49,43 +53,44 @@ class RuleFile:
             raise refused
 
     async def watch(self) -> None:
-        """Follow the file until cancelled: the directory's events, and a look every few seconds for what they miss.
+        """Follow the files until cancelled: their directories' events, and a look every few seconds for what they miss.
 
         A ConfigMap changes by swapping the symlink ``..data`` in the file's directory; the file itself never does.
         """
-        directory = self._path.parent
+        directories = {file.parent for file in (self._path, self._prices) if file is not None}
         timeout_ms = int(self._poll_interval_s * 1000)
         while True:
             try:
                 async for _ in awatch(
-                    directory, watch_filter=None, recursive=False, rust_timeout=timeout_ms, yield_on_timeout=True
+                    *directories, watch_filter=None, recursive=False, rust_timeout=timeout_ms, yield_on_timeout=True
                 ):
                     await self._take()
             except (OSError, RuntimeError) as error:
-                _log.warning("Cannot watch %s, looking again in %g s: %s", directory, self._poll_interval_s, error)
+                _log.warning("Cannot watch %s, looking again in %g s: %s", self._path, self._poll_interval_s, error)
             await asyncio.sleep(self._poll_interval_s)
             await self._take()
 
     async def _take(self) -> RuleSetInvalid | None:
-        """Put the file's rules in force if its content is new; return why they were refused, if they were."""
+        """Put the files' rules and prices in force if they are new; return why they were refused, if they were."""
         body, digest = await asyncio.to_thread(_read, self._path)
-        if digest == self._seen:
+        prices, prices_digest = await asyncio.to_thread(_read, self._prices)
+        if digest + prices_digest == self._seen:
             return None
-        self._seen = digest
+        self._seen = digest + prices_digest
         try:
-            await self._swap(body)
+            await self._swap(body, prices)
         except RuleSetInvalid as error:
             self._refuse(error)
             return error
         return None
 
-    async def _swap(self, body: bytes | OSError) -> None:
-        if isinstance(body, OSError):
-            raise RuleSetInvalid([("document", f"cannot be read: {body}")])
-        if len(body) > MAX_FILE_BYTES:
-            raise RuleSetInvalid([("document", f"has more than {MAX_FILE_BYTES} bytes")])
-        is_json = self._path.suffix == ".json"
-        rule_set = await load_rule_set(body, DocumentFormat.JSON if is_json else DocumentFormat.YAML)
+    async def _swap(self, body: bytes | OSError, prices: bytes | OSError) -> None:
+        rule_set = await load_rule_set(_usable(body, "document"), _format_of(self._path))
+        if self._prices is not None:
+            if rule_set.prices.count:
+                raise RuleSetInvalid([("prices", f"stand here and in {self._prices}; keep one of them")])
+            book = await load_price_book(_usable(prices, "prices"), _format_of(self._prices))
+            rule_set = replace(rule_set, prices=book)
         count = rule_set.count
         try:
             changed = await self._cache.swap(rule_set)
@@ -100,8 +105,23 @@ class RuleFile:
         self._on_reject()
 
 
-def _read(path: Path) -> tuple[bytes | OSError, bytes]:
+def _usable(body: bytes | OSError, path: str) -> bytes:
+    """Return what a file holds. Raises `RuleSetInvalid` if it cannot be read or is too large."""
+    if isinstance(body, OSError):
+        raise RuleSetInvalid([(path, f"cannot be read: {body}")])
+    if len(body) > MAX_FILE_BYTES:
+        raise RuleSetInvalid([(path, f"has more than {MAX_FILE_BYTES} bytes")])
+    return body
+
+
+def _format_of(path: Path) -> DocumentFormat:
+    return DocumentFormat.JSON if path.suffix == ".json" else DocumentFormat.YAML
+
+
+def _read(path: Path | None) -> tuple[bytes | OSError, bytes]:
     """Return the file's bytes, or why they cannot be read, and the digest that tells whether either is new."""
+    if path is None:
+        return b"", b""
     try:
         with path.open("rb") as file:
             body = file.read(MAX_FILE_BYTES + 1)

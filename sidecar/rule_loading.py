@@ -13,6 +13,8 @@ import msgpack
 from ledger.bulk_work import bulk_work, free_list
 from ledger.documents import BULK_BYTES, decode_json, decode_yaml, unique
 from ledger.errors import RuleSetInvalid
+from ledger.price_parsing import parse_price_book
+from ledger.prices import PriceBook
 from ledger.rule_parsing import parse_rule_set
 from ledger.rules import RuleSet
 
@@ -33,6 +35,18 @@ async def load_rule_set(body: bytes, document_format: DocumentFormat) -> RuleSet
     Raises `RuleSetInvalid` with every fault.
     """
     return await asyncio.to_thread(read_rule_set, body, document_format)
+
+
+async def load_price_book(body: bytes, document_format: DocumentFormat) -> PriceBook:
+    """Return the price book of a document. Raises `RuleSetInvalid` with every fault."""
+    return await asyncio.to_thread(_read_price_book, body, document_format)
+
+
+def _read_price_book(body: bytes, document_format: DocumentFormat) -> PriceBook:
+    if len(body) < BULK_BYTES:
+        return parse_price_book(decode_document(body, document_format))
+    with bulk_work():
+        return parse_price_book(decode_document(body, document_format))
 
 
 def read_rule_set(body: bytes, document_format: DocumentFormat) -> RuleSet:

@@ -187,7 +187,8 @@ async def _start_rules(
     """Take the rules from where they come, and follow them in the background."""
     metrics.set_rules_source(settings.rules_source)
     if settings.rules is not None:
-        rule_file = RuleFile(Path(settings.rules), rules, on_reject=metrics.record_rules_rejected)
+        prices = None if settings.prices is None else Path(settings.prices)
+        rule_file = RuleFile(Path(settings.rules), rules, prices=prices, on_reject=metrics.record_rules_rejected)
         await rule_file.load()
         background.start(rule_file.watch())
     if settings.rules_source == "store":

@@ -41,6 +41,7 @@ SETTINGS: Final = (
     Setting(name="admin_port", parse=port, default="9797", unit="port or auto", help="health and metrics"),
     Setting(name="workers", parse=number(1, 64), default="1", unit="count", help="processes that share the port"),
     Setting(name="rules", parse=text_of, default=None, unit="path", help="rule file, reloaded when it changes"),
+    Setting(name="prices", parse=text_of, default=None, unit="path", help="price book beside the rules, reloaded too"),
     Setting(
         name="rules_source",
         parse=choice(*RULES_SOURCES),
@@ -103,6 +104,7 @@ class Settings:
     admin_port: int
     workers: int
     rules: str | None
+    prices: str | None
     rules_source: str
     data_dir: str
     deadline_ms: int
@@ -155,6 +157,8 @@ def _faults_between(values: dict[str, Any]) -> list[str]:
         faults.append(f"SPENDGATE_RULES: is set, but the rules come from {values['rules_source']}; keep one of them")
     if values["rules"] is None and values["rules_source"] == "file":
         faults.append("SPENDGATE_RULES: is needed when the rules come from a file")
+    if values["prices"] is not None and values["rules_source"] != "file":
+        faults.append("SPENDGATE_PRICES: goes with a rule file; other rules bring their prices with them")
     if values["push_token"] is None and values["rules_source"] == "push":
         faults.append("SPENDGATE_PUSH_TOKEN: is needed when rules are pushed")
     if values["workers"] > 1 and values["rules_source"] == "push":

@@ -151,6 +151,17 @@ def test_a_rule_file_is_for_the_sidecar_alone(tmp_path: Path) -> None:
         assert "what the page edits is not in force here" in up.log.read_text()
 
 
+def test_the_first_prices_come_from_a_file(tmp_path: Path) -> None:
+    """An empty store has all known models priced from the first call on."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    body = {"user_id": "ada", "usage": {"model": "azure/gpt-4o", "input_tokens": 1000, "output_tokens": 500}}
+    with running_demo(data_dir, _seed(tmp_path), 1, ROOT / "config" / "prices.json") as demo:
+        assert "allow" == _call("POST", f"{demo.urls[0]}/v1/check", body)["decision"]
+        assert 0.0075 == _call("GET", f"{demo.urls[0]}/v1/usage/ada")["windows"][0]["spend_usd"]
+        assert "genai-prices" in _call("GET", f"{demo.page_url}/api/v1/settings")["price_version"]
+
+
 def test_a_faulty_seed_stops_the_start(tmp_path: Path) -> None:
     """With every fault, and nothing is left running."""
     seed = tmp_path / "seed.yaml"

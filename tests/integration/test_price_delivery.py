@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from cli.main import main
+from ledger.errors import RuleSetInvalid
 from ledger.rule_changes import MAX_PRICES_IN_TRAIL
 from ledger.usage import Usage
 from sidecar.rule_cache import RuleCache
@@ -159,3 +160,20 @@ async def test_the_command_line_applies_shows_and_prices(
     await asyncio.to_thread(faulty.write_text, "- {model: m}")
     code, _, told = await run("apply", str(faulty))
     assert (1, True) == (code, f"{faulty}: prices[0].input_usd_per_million: is required" in told)
+
+
+async def test_an_empty_store_takes_its_first_book_from_a_file(valkey_url: str, tmp_path: Path) -> None:
+    """Once, with a rule file or without one; prices in both are refused."""
+    await asyncio.to_thread((tmp_path / "prices.json").write_text, json.dumps(SMALL))
+    seed = {"seed_prices": tmp_path / "prices.json", "workspace": "seed-of-prices"}
+    async with control_plane(valkey_url, **seed) as control:
+        assert "small" == (await control.call("GET", PRICES)).document["version"]
+        await _put(control, b"null")
+    async with control_plane(valkey_url, **seed) as control:
+        assert [] == (await control.call("GET", PRICES)).document
+
+    rules = tmp_path / "rules.json"
+    await asyncio.to_thread(rules.write_text, json.dumps({"rules": [], "prices": SMALL}))
+    with pytest.raises(RuleSetInvalid, match="keep one of them"):
+        async with control_plane(valkey_url, **seed, seed=rules):
+            pass

@@ -17,6 +17,8 @@ DEADLINE_S = 20.0
 ATTEMPT_S = 0.5
 NEVER_S = 3600.0
 OFTEN_S = 0.05
+CONFIG = Path(__file__).parents[2] / "config"
+OWN_PRICES = "- {{model: m, input_usd_per_million: {rate}, output_usd_per_million: 0}}\n"
 
 
 def budgets(*keys: str, head: str = "") -> str:
@@ -263,10 +265,59 @@ async def test_file_that_goes_back_is_a_change_too(tmp_path: Path) -> None:
 
 
 async def test_example_is_a_valid_rule_file() -> None:
-    """What newcomers copy must work."""
+    """What newcomers copy must work, with the prices of all known models beside it."""
     cache = RuleCache()
 
-    await RuleFile(Path(__file__).parents[2] / "config" / "budgets.example.yaml", cache).load()
+    await RuleFile(CONFIG / "budgets.example.yaml", cache, prices=CONFIG / "prices.json").load()
 
     assert 9 == len(cache.current.rules)
-    assert 3 == cache.current.prices.count
+    assert cache.current.prices.find(None, "gpt-4o") is not None
+
+
+async def test_prices_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
+    """Either file is followed, and a change of one leaves what the other says."""
+    path, prices, cache = tmp_path / "budgets.yaml", tmp_path / "prices" / "prices.yaml", RuleCache()
+    prices.parent.mkdir()
+    path.write_text(budgets("free"))
+    prices.write_text(OWN_PRICES.format(rate=1))
+    rule_file = RuleFile(path, cache, prices=prices, poll_interval_s=NEVER_S)
+    await rule_file.load()
+    assert (1, 1, 1) == (cache.current.revision, len(cache.current.rules), cache.current.prices.count)
+    version = cache.current.prices.version
+
+    async with watching(rule_file):
+        await until(heard(cache), lambda: replace_file(prices, OWN_PRICES.format(rate=2)))
+        assert (2, ["free"]) == (cache.current.revision, keys_of(cache.current))
+        assert version != cache.current.prices.version
+        await until(heard(cache), lambda: replace_file(path, budgets("free", "pro")))
+        assert (3, 1) == (cache.current.revision, cache.current.prices.count)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("- {model: m}", r"prices\[0\]\.input_usd_per_million: is required"),
+        (None, "prices: cannot be read"),
+        ("{", "document: is no YAML"),
+    ],
+)
+async def test_faulty_prices_of_their_own_are_refused(tmp_path: Path, text: str | None, fault: str) -> None:
+    """With the rules beside them: both or nothing."""
+    path, prices, cache = tmp_path / "budgets.yaml", tmp_path / "prices.yaml", RuleCache()
+    path.write_text(budgets("free"))
+    if text is not None:
+        prices.write_text(text)
+
+    with pytest.raises(RuleSetInvalid, match=fault):
+        await RuleFile(path, cache, prices=prices).load()
+    assert not cache.is_loaded
+
+
+async def test_prices_in_both_files_are_refused(tmp_path: Path) -> None:
+    """Nobody knows which of them count."""
+    path, prices = tmp_path / "budgets.yaml", tmp_path / "prices.yaml"
+    prices.write_text(OWN_PRICES.format(rate=1))
+    path.write_text(f"rules: []\nprices:\n  {OWN_PRICES.format(rate=1)}")
+
+    with pytest.raises(RuleSetInvalid, match="prices: stand here and in"):
+        await RuleFile(path, RuleCache(), prices=prices).load()

@@ -1,17 +1,19 @@
 """What a replay counts, sums and shows, and how it calls a sidecar."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable, Callable
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
 from rich.console import Console
 
 from cli.amounts import cents_text
+from cli.call_amounts import TokenPrices
 from cli.population import Population, TierShares
 from cli.replay import ReplayPlan, replay
-from cli.replay_calls import TokenPrices
 from cli.replay_report import ReplayReport
 from cli.tally import Closest, Tally
 from cli.trace import TraceError, generate_trace, trace_lines
@@ -34,6 +36,8 @@ class FakeSidecar:
         self.bodies.append((operation, body))
         attempt = sum(sent == (operation, body) for sent in self.bodies)
         status, document = self._answer(operation, body, attempt)
+        if operation == "settle" and isinstance(document, dict) and "cost_usd" in body:
+            document = {"cost_usd": body["cost_usd"], **document}
         return web.json_response(document, status=status)
 
     def sent(self, operation: str) -> list[dict[str, str]]:
@@ -146,6 +150,25 @@ async def test_a_blocked_call_is_not_settled(start: Start, trace: Path) -> None:
     report = await _run(_plan(trace, sidecar.url))
 
     assert ([], 0) == (sidecar.sent("settle"), report.total.settled_nanos)
+
+
+async def test_the_sidecar_may_price_the_tokens_of_models(start: Start, trace: Path) -> None:
+    """Each call names a model, asks for tokens and tells those that were used; what it cost the sidecar says."""
+
+    def answer(operation: str, _body: dict[str, str], _attempt: int) -> tuple[int, object]:
+        return 200, {"decision": "allow", "allowed": True} if operation == "reserve" else {"cost_usd": 0.25}
+
+    fake = await start(answer)
+    plan = dataclasses.replace(_plan(trace, fake.url), prices=None, models=("a", "b"))
+    report = await replay(plan, after_call=lambda: None)
+
+    usages: list[Any] = [body["usage"] for body in fake.sent("reserve")]
+    settled: list[Any] = [body["usage"] for body in fake.sent("settle")]
+    assert {"a", "b"} == {usage["model"] for usage in usages}
+    assert {"model", "input_tokens", "max_output_tokens"} == set(usages[0])
+    assert {"model", "input_tokens", "output_tokens"} == set(settled[0])
+    assert sorted(usage["model"] for usage in usages) == sorted(usage["model"] for usage in settled)
+    assert 40 * 250_000_000 == report.total.settled_nanos
 
 
 async def test_the_settled_sum_is_exact(start: Start, trace: Path) -> None:
