@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 SDK := sdk/python
 
-.PHONY: help setup browser deploy-tools screenshots demo run test chaos lint check format bench lock replay-real clean
+.PHONY: help setup browser deploy-tools system-tools screenshots demo run test chaos lint check format bench lock replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
@@ -54,7 +54,14 @@ $(DEPLOY_STAMP): requirements-deploy.lock | $(STAMP)
 	.venv/deploy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-deploy.lock
 	@touch $@
 
-test: setup browser deploy-tools
+# What no package index of Python has: said before the tests run, not by a test that is skipped.
+system-tools:
+	@command -v promtool > /dev/null && command -v prometheus > /dev/null || \
+		{ echo "make test needs prometheus and promtool: apt-get install prometheus" >&2; exit 1; }
+	@command -v kubectl > /dev/null || command -v kustomize > /dev/null || \
+		{ echo "make test needs kubectl or kustomize" >&2; exit 1; }
+
+test: setup browser deploy-tools system-tools
 	$(BIN)/python -m pytest
 
 # Each scenario prints one line of JSON. One alone: make chaos ONLY=store-killed
