@@ -1,6 +1,6 @@
 """The two aiohttp applications of a control plane, made of handlers and middlewares."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from controlplane.api.rules import RuleSetHandlers
 from controlplane.api.security_headers import add_security_headers
 from controlplane.api.session import SessionHandlers
 from controlplane.api.settings import SettingsHandlers
+from controlplane.api.webhooks import WebhookHandlers
 from controlplane.metrics import Metrics
 from controlplane.registry import Registry
 from controlplane.rule_lists import RuleLists
@@ -28,6 +29,7 @@ from controlplane.settings import Settings
 from controlplane.sidecars import SidecarBoard
 from controlplane.usage import UsageReader
 from controlplane.web.pages import PageHandlers
+from controlplane.webhook_teller import WebhookTeller
 from ledger.errors import StoreUnavailable
 from ledger.event_log import EventLog
 from ledger.operations import Ledger
@@ -50,6 +52,7 @@ class Parts:
     spend: SpendReader
     ledger: Ledger
     board: SidecarBoard
+    tellers: Mapping[str, WebhookTeller]
 
 
 def make_page_app(parts: Parts) -> web.Application:
@@ -105,6 +108,7 @@ def _routes(app: web.Application, parts: Parts) -> Iterable[web.AbstractRouteDef
         *PriceHandlers(parts.registry, max_bytes=parts.settings.max_rules_bytes).routes(),
         *AuditHandlers(parts.registry).routes(),
         *DescriptionHandlers().routes(),
+        *WebhookHandlers(parts.tellers).routes(),
         *(route for lists in (app[keys.TEMPLATES], app[keys.OVERRIDES]) for route in _rule_routes(parts, lists)),
         *read_routes(reads),
         *PageHandlers(book=lambda: parts.registry.book, has_login=parts.access.tokens.guard).routes(),

@@ -5,6 +5,9 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+from ledger.webhook_queue import Backlog
+
+DELIVERED: Final = "delivered"
 REQUEST_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -32,6 +35,24 @@ class Metrics:
             "spendgate_control_problems", "Answers that were problems.", ("code",), registry=registry
         )
         self._sessions = Gauge("spendgate_control_sessions", "Open sessions of browsers.", registry=registry)
+        self._webhook_messages = Counter(
+            "spendgate_control_webhook_messages",
+            "Attempts to tell a webhook, by what became of them.",
+            ("webhook", "result"),
+            registry=registry,
+        )
+        self._webhook_lag = Gauge(
+            "spendgate_control_webhook_lag_events",
+            "Events that a webhook has not been told or spared yet.",
+            ("webhook",),
+            registry=registry,
+        )
+        self._webhook_told_at = Gauge(
+            "spendgate_control_webhook_delivered_timestamp_seconds",
+            "Unix time of a webhook's last delivery.",
+            ("webhook",),
+            registry=registry,
+        )
         self._revision = Gauge(
             "spendgate_control_rules_revision", "Revision of the rules, as followed from the store.", registry=registry
         )
@@ -49,6 +70,16 @@ class Metrics:
     def record_problem(self, code: str) -> None:
         """Count an answer that was a problem."""
         self._problems.labels(code).inc()
+
+    def record_webhook(self, webhook: str, result: str) -> None:
+        """Count an attempt to tell a webhook."""
+        self._webhook_messages.labels(webhook, result).inc()
+        if result == DELIVERED:
+            self._webhook_told_at.labels(webhook).set_to_current_time()
+
+    def set_webhook_backlog(self, webhook: str, backlog: Backlog) -> None:
+        """Show how far a webhook is behind."""
+        self._webhook_lag.labels(webhook).set(backlog.lag + backlog.pending)
 
     def set_rules(self, revision: int, rules: int) -> None:
         """Show which rules are in the store."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -20,6 +21,8 @@ from controlplane.registry import Registry
 from controlplane.seeding import plant, read_seed
 from controlplane.settings import Settings
 from controlplane.sidecars import SidecarBoard
+from controlplane.webhook_file import read_webhooks
+from controlplane.webhooks import WebhookPlace, Webhooks
 from ledger.background import Background, serve_until_stopped
 from ledger.connection import StoreClient, StoreTimeouts, claim_partitions, connect
 from ledger.errors import StoreUnavailable
@@ -74,22 +77,41 @@ async def running_control_plane(settings: Settings, *, on_failure: Callable[[], 
     registry = Registry(RuleStore(rules_client, workspace=settings.workspace))
     registry.on_change(lambda book: metrics.set_rules(book.revision, len(book.entries)))
     background = Background(on_failure)
-    parts = _parts(settings, client, registry, metrics)
+    board = SidecarBoard(Heartbeats(client, workspace=settings.workspace), lambda: registry.book)
+    webhooks = await _webhooks(settings, client, board, metrics)
+    parts = _parts(settings, client, registry, metrics, board, webhooks)
     listeners = Listeners(make_page_app(parts), make_admin_app(metrics=metrics, is_ready=lambda: registry.is_loaded))
     try:
         await _meet_store(settings, client, registry, background)
         background.start(registry.run())
         background.start(watch_loop_lag(metrics.set_loop_lag))
+        for work in webhooks.work():
+            background.start(work)
         await listeners.open(settings)
         yield listeners
     finally:
         await listeners.close()
         await background.stop()
+        await webhooks.aclose()
         await rules_client.aclose()
         await client.aclose()
 
 
-def _parts(settings: Settings, client: StoreClient, registry: Registry, metrics: Metrics) -> Parts:
+async def _webhooks(settings: Settings, client: StoreClient, board: SidecarBoard, metrics: Metrics) -> Webhooks:
+    """Raises `InvalidInput` for a webhook file that cannot be read or has faults, with all of them."""
+    listed = () if settings.webhooks is None else await asyncio.to_thread(read_webhooks, Path(settings.webhooks))
+    place = WebhookPlace(client=client, workspace=settings.workspace, partitions=settings.partitions)
+    return Webhooks(listed, place, board, metrics)
+
+
+def _parts(
+    settings: Settings,
+    client: StoreClient,
+    registry: Registry,
+    metrics: Metrics,
+    board: SidecarBoard,
+    webhooks: Webhooks,
+) -> Parts:
     workspace, partitions = settings.workspace, settings.partitions
     return Parts(
         settings=settings,
@@ -99,7 +121,8 @@ def _parts(settings: Settings, client: StoreClient, registry: Registry, metrics:
         event_log=EventLog(client, workspace, partitions),
         spend=SpendReader(client, workspace, partitions),
         ledger=RedisLedger(client, workspace=workspace, partitions=partitions, max_events=settings.stream_max_events),
-        board=SidecarBoard(Heartbeats(client, workspace=workspace), lambda: registry.book),
+        board=board,
+        tellers=webhooks.tellers,
     )
 
 

@@ -45,6 +45,7 @@ SETTINGS: Final = (
     Setting(
         name="seed_prices", parse=text_of, default=None, unit="path", help="price book put into an empty store, once"
     ),
+    Setting(name="webhooks", parse=text_of, default=None, unit="path", help="file that names who is told of what"),
     Setting(
         name="stream_max_events", parse=number(1000, 10**9), default="1000000", unit="events", help="kept, a partition"
     ),
@@ -81,6 +82,7 @@ class Settings:
     public_url: str | None
     seed: str | None
     seed_prices: str | None
+    webhooks: str | None
     stream_max_events: int
     max_rules_bytes: int
     session_hours: int

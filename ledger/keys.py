@@ -123,3 +123,23 @@ class RuleKeys:
     def staged(self, token: str) -> str:
         """The hash of rules that are written in pages before they become the book."""
         return f"{self.prefix}staged:{token}"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookKeys:
+    """The keys of a workspace's webhooks, all in one slot; `prefix` ends in a colon."""
+
+    prefix: str
+
+    @classmethod
+    def of(cls, workspace: str) -> "WebhookKeys":
+        """Return the keys of a workspace."""
+        return cls(f"sg:{workspace}:{{webhooks}}:")
+
+    def told(self, webhook: str) -> str:
+        """The sorted set of what a webhook was told once; score: until when it is remembered, Unix ms."""
+        return f"{self.prefix}told:{webhook}"
+
+    def degraded(self, webhook: str) -> str:
+        """The hash of the sidecars that a webhook was told to be degraded, by id."""
+        return f"{self.prefix}degraded:{webhook}"

@@ -15,8 +15,11 @@ from controlplane.app import make_page_app
 from controlplane.metrics import Metrics
 from controlplane.registry import Registry
 from controlplane.service import _parts
+from controlplane.sidecars import SidecarBoard
+from controlplane.webhooks import WebhookPlace, Webhooks
 from ledger.connection import StoreTimeouts, connect
 from ledger.errors import LedgerError
+from ledger.heartbeats import Heartbeats
 from ledger.rule_store import RuleStore
 from tests.support.control_plane import Answer, ControlPlane, control_plane, control_settings
 
@@ -33,12 +36,16 @@ async def control(valkey_url: str) -> AsyncIterator[ControlPlane]:
         yield running
 
 
-def _routes() -> set[tuple[str, str]]:
+async def _routes() -> set[tuple[str, str]]:
     """Return every route of the API that the application serves."""
     settings = control_settings("unix:///nowhere")
     client = connect(settings.redis_url, StoreTimeouts())
     registry = Registry(RuleStore(client, workspace="x"))
-    app: web.Application = make_page_app(_parts(settings, client, registry, Metrics()))
+    board = SidecarBoard(Heartbeats(client, workspace="x"), lambda: registry.book)
+    webhooks = Webhooks((), WebhookPlace(client=client, workspace="x", partitions=1), board, Metrics())
+    parts = _parts(settings, client, registry, Metrics(), board, webhooks)
+    await webhooks.aclose()
+    app: web.Application = make_page_app(parts)
     return {
         (route.method.lower(), route.resource.canonical)
         for route in app.router.routes()
@@ -74,7 +81,7 @@ def _check(name: str, answer: Answer) -> None:
         Draft202012Validator({**schema, "components": DOCUMENT["components"]}).validate(answer.document)
 
 
-def test_the_document_is_valid() -> None:
+async def test_the_document_is_valid() -> None:
     """By the specification's own schema."""
     validate(DOCUMENT)
 
@@ -82,7 +89,7 @@ def test_the_document_is_valid() -> None:
 async def test_every_route_is_described() -> None:
     """And nothing else."""
     described = {(method, path) for path, item in DOCUMENT["paths"].items() for method in item}
-    served = {(method, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path)) for method, path in _routes()}
+    served = {(method, re.sub(r"\{(\w+):[^}]*\}", r"{\1}", path)) for method, path in await _routes()}
     assert described == served - UNDOCUMENTED
 
 

@@ -42,6 +42,8 @@ NOTHING_TO_FORBID: Final = {
     "getSettings",
     "getPrices",
     "sidecars",
+    "webhooks",
+    "testWebhook",
 }
 """Operations of which every request is right: they have no parameters, or only a free text in the path."""
 

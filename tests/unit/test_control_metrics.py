@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from controlplane.metrics import Metrics
+from ledger.webhook_queue import Backlog
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "control-plane.md"
 
@@ -13,6 +14,8 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     metrics = Metrics(version="test")
     metrics.record_request("GET", "/", 200, 0.01)
     metrics.record_problem("internal")
+    metrics.record_webhook("ops", "delivered")
+    metrics.set_webhook_backlog("ops", Backlog(lag=1, pending=2))
     expected = set()
     for family in metrics.registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -4,6 +4,7 @@ import { call, canWrite } from "./api.js";
 import { confirmed, toast } from "./dialogs.js";
 import { byId, h, show } from "./dom.js";
 import { changeSettings, startFrame } from "./frame.js";
+import { startWebhooks } from "./webhooks.js";
 
 const FIELDS = ["plan", "timezone", "week_start", "on_expiry", "estimate"];
 const form = byId("settings-form");
@@ -46,6 +47,7 @@ function consequences(changes) {
 }
 
 startFrame();
+startWebhooks();
 if (!canWrite()) for (const element of form.elements) element.disabled = true;
 form.addEventListener("submit", save);
 load();
