@@ -5,7 +5,7 @@ between slashes; of several patterns in a list one must match, of several in a l
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -48,6 +48,11 @@ class NameIndex:
                     self._exact[name] = min(index, self._exact.get(name, index))
                 else:
                     self._matchers.append((index, matcher(pattern)))
+
+    @property
+    def exact(self) -> Iterable[tuple[str, int]]:
+        """The plain names, in small letters, each with the index of its entry."""
+        return self._exact.items()
 
     def find(self, name: str) -> int | None:
         """Return the index of the first entry that matches a name in small letters, None if none does."""

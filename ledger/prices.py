@@ -102,9 +102,9 @@ class FoundPrice:
 
 
 class _Layer:
-    """Prices of one origin, found by provider and name."""
+    """Prices of one origin, found by provider and name. `resellers` serve other providers' models."""
 
-    def __init__(self, prices: Sequence[ModelPrice]) -> None:
+    def __init__(self, prices: Sequence[ModelPrice], resellers: frozenset[str]) -> None:
         self._prices = prices
         self._by_provider: dict[str | None, tuple[list[int], NameIndex]] = {
             provider: (
@@ -113,6 +113,15 @@ class _Layer:
             )
             for provider, indexes in by_provider([price.provider for price in prices]).items()
         }
+        self._agreed: dict[str, ModelPrice | None] = {}
+        for indexes, names in self._by_provider.values():
+            for name, index in names.exact:
+                price = prices[indexes[index]]
+                self._agreed[name] = _agreed(self._agreed.get(name, price), price, resellers)
+
+    def find_agreed(self, name: str) -> ModelPrice | None:
+        """Return the price on which all providers agree that have a model of this very name, None without one."""
+        return self._agreed.get(name)
 
     def find(self, provider: str | None, name: str) -> ModelPrice | None:
         indexes, names = self._by_provider.get(provider, ((), None))
@@ -139,7 +148,8 @@ class PriceBook:
     def __post_init__(self) -> None:
         prices = (*self.overrides, *self.models)
         mentioned = [price.provider for price in prices if price.provider is not None]
-        object.__setattr__(self, "_layers", (_Layer(self.overrides), _Layer(self.models)))
+        resellers = frozenset(provider.id for provider in self.providers if provider.serves)
+        object.__setattr__(self, "_layers", tuple(_Layer(own, resellers) for own in (self.overrides, self.models)))
         object.__setattr__(self, "_providers", ProviderNames(self.providers, mentioned))
 
     @property
@@ -175,10 +185,26 @@ class PriceBook:
                         found = layer.find(owner_id, spelling) or layer.find(None, spelling)
                         if found is not None:
                             return found
+        return self._agreed(model) if provider is None else None
+
+    def _agreed(self, model: str) -> ModelPrice | None:
+        """Return the price of a name that tells no provider, if it is the same with all that have it."""
+        for spelling in spellings(model.lower()):
+            for layer in self._layers:
+                found = layer.find_agreed(spelling)
+                if found is not None:
+                    return found
         return None
 
 
 NO_PRICES: Final = PriceBook()
+
+
+def _agreed(known: ModelPrice | None, price: ModelPrice, resellers: frozenset[str]) -> ModelPrice | None:
+    """Return one of two prices that are alike, rather the one of no reseller; None if they differ."""
+    if known is None or (known.schedule, known.changes) != (price.schedule, price.changes):
+        return None
+    return price if known.provider in resellers else known
 
 
 def _owners(provider: Provider | None) -> Iterator[str | None]:

@@ -59,7 +59,8 @@ def found(book: PriceBook, provider: str | None, model: str) -> str | None:
         (None, "bedrock/us.anthropic.claude-x-v2:0", "aws/anthropic.claude-x"),
         ("aws", "anthropic.claude-x", "aws/anthropic.claude-x"),
         (None, "claude-x-tts", None),
-        (None, "phi-4", None),
+        (None, "phi-4", "azure/phi-4"),
+        (None, "phi-4-20310131", "azure/phi-4"),
         ("openai", "phi-4", None),
         ("stranger", "gpt-4o", None),
         (None, "stranger/gpt-4o", None),
@@ -71,6 +72,21 @@ def found(book: PriceBook, provider: str | None, model: str) -> str | None:
 def test_names_find_the_price_that_is_meant(provider: str | None, model: str, name: str | None) -> None:
     """What is not known by any of its names has no price: a guess would be a wrong charge."""
     assert name == found(parse_price_book(SOURCE), provider, model)
+
+
+def test_a_name_of_two_providers_is_found_if_it_costs_the_same() -> None:
+    """If not, one of them costs more, and nothing is guessed at; the one that passes another's models on comes last."""
+    own = price_of(model="shared", input_usd_per_million=1)
+    models = [{"provider": provider, **own} for provider in ("reseller", "p")]
+    providers = [{"id": "reseller", "serves": ["p"]}]
+    book = parse_price_book({"version": "v", "providers": providers, "models": models})
+    dear = parse_price_book({"version": "v", "models": [*models, {"provider": "q", **own, "request_usd": 1}]})
+
+    assert ["p/shared", None, "q/shared"] == [
+        found(book, None, "shared"),
+        found(dear, None, "shared"),
+        found(dear, "q", "shared"),
+    ]
 
 
 def test_overrides_go_before_the_source() -> None:
@@ -103,11 +119,6 @@ def test_price_of_the_provider_goes_before_the_one_for_all() -> None:
     assert "openai/m" == found(book, "openai", "m")
     assert "m" == found(book, "azure", "m")
     assert "m" == found(book, None, "m")
-
-
-def test_price_of_a_provider_is_not_for_calls_without_one() -> None:
-    """A call that names no provider gets no provider's price, unless the model is known as the provider's own."""
-    assert found(book_of({"provider": "openai", **price_of(input_usd_per_million=1)}), None, "m") is None
 
 
 @pytest.mark.parametrize(
