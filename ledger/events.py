@@ -35,6 +35,8 @@ class EventType(StrEnum):
     UNPRICED = "unpriced"
     UNATTRIBUTED = "unattributed"
     ADJUSTED = "adjusted"
+    DEGRADED = "degraded"
+    VOIDED = "voided"
 
 
 ACTIONS: Final = frozenset({EventType.BLOCKED, EventType.WARNED, EventType.DRY_RUN})

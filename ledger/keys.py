@@ -51,6 +51,11 @@ class PartitionKeys:
         return f"{self.prefix}tiers"
 
     @property
+    def lineage(self) -> str:
+        """The hash that tells which data this is, and by how many runs it was changed."""
+        return f"{self.prefix}lineage"
+
+    @property
     def unattributed(self) -> str:
         """The hash that sums settles which belong to no hold."""
         return f"{self.prefix}unattributed"

@@ -31,9 +31,11 @@ from ledger.memory_counters import Counter, Counters
 from ledger.memory_holds import Holds, Sweep
 from ledger.memory_log import EnforcementLog, Event, Subject, Unattributed
 from ledger.memory_records import Record, Records
+from ledger.memory_restores import Restores
 from ledger.money import CAP_NANOS
 from ledger.operations import Admission, Admitted, Resolution, Resolved, first_difference
 from ledger.plans import Plan
+from ledger.restores import Restore, Restored
 from ledger.windows import Window
 
 
@@ -68,6 +70,7 @@ class MemoryLedger:
         self._breakdown = Breakdown()
         self._adjustments = Adjustments(self._counters, self._records, self._log, self._breakdown)
         self._holds = Holds(self._counters, self._records, self._log, self._breakdown)
+        self._restores = Restores(self._counters, self._records, self._log, self._holds, self._breakdown)
 
     async def admit(self, admissions: Sequence[Admission]) -> list[Admitted]:
         """Decide checks and reserves in order."""
@@ -82,6 +85,11 @@ class MemoryLedger:
     async def adjust(self, adjustment: Adjustment) -> Adjusted | StalePlan:
         """Correct what a user has spent."""
         return self._adjustments.adjust(adjustment, self._clock())
+
+    async def restore(self, restores: Sequence[Restore]) -> list[Restored]:
+        """Do again what a journal tells."""
+        now_ms = self._clock()
+        return [self._restores.restore(restore, now_ms) for restore in restores]
 
     async def usage(self, user_id: str, plan: Plan) -> UserUsage:
         """Read the counters of `plan` for a user; a new zone is shown as it would start."""
@@ -147,6 +155,7 @@ class MemoryLedger:
             field = first_difference(admission.sent, record.sent)
             return RequestMismatch(f"this request_id was already used with another {field}", field=field)
         state = HoldState.EXPIRED if record.is_due(now_ms) else record.state
+        record.note_attempt(admission.attempt, now_ms)
         return replace(record.decision, replayed=True, hold_state=state)
 
     def _would_overflow(self, admission: Admission) -> bool:
@@ -285,5 +294,6 @@ def _record(call: Call, decision: Decision) -> Record:
         input_tokens=admission.input_tokens if call.is_check else 0,
         output_tokens=admission.output_tokens if call.is_check else 0,
         unpriced=admission.unpriced,
+        attempts=[admission.attempt] if admission.attempt else [],
         decision=decision,
     )

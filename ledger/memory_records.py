@@ -1,11 +1,13 @@
 """The request records of `ledger.memory_ledger`: what was answered under each id, and the life of each hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ledger.adjustments import Adjusted
 from ledger.decisions import RETENTION_MS, Decision, HoldState, Operation, Settlement
 from ledger.keys import PartitionKeys
 from ledger.plans import Plan
+
+MAX_ATTEMPTS = 8
 
 _KEYS = PartitionKeys.of("memory", 0)
 
@@ -37,6 +39,7 @@ class Record:
     input_tokens: int = 0
     output_tokens: int = 0
     unpriced: bool = False
+    attempts: list[str] = field(default_factory=list)
     decision: Decision | None = None
     settle_sent: str = ""
     settlement: Settlement | None = None
@@ -51,6 +54,12 @@ class Record:
     def is_due(self, now_ms: int) -> bool:
         """Say whether the hold is open although its deadline has come."""
         return self.is_open and self.deadline_ms <= now_ms
+
+    def note_attempt(self, attempt: str, now_ms: int) -> None:
+        """Note that one more attempt is told the answer, so that the void of another one does not undo it."""
+        if attempt and attempt not in self.attempts:
+            self.attempts = [*self.attempts, attempt][-MAX_ATTEMPTS:]
+            self.changed_ms = now_ms
 
     @property
     def order(self) -> tuple[int, str]:
@@ -78,6 +87,16 @@ class Records:
     def add(self, record: Record) -> None:
         """Keep a record; it takes the place of a forgotten one."""
         self._records[record.user_id, record.request_id] = record
+
+    def touch(self, user_id: str, request_id: str, now_ms: int) -> None:
+        """Keep a record, if there is one, as if it had changed now."""
+        record = self._records.get((user_id, request_id))
+        if record is not None:
+            record.changed_ms = now_ms
+
+    def remove(self, record: Record) -> None:
+        """Forget a record at once."""
+        del self._records[record.user_id, record.request_id]
 
     def mark_unattributed(self, user_id: str, request_id: str, now_ms: int) -> bool:
         """Mark an id whose settle belonged to no hold; say whether this is the first time within the retention."""

@@ -8,6 +8,7 @@ from ledger.adjustments import Adjusted, Adjustment
 from ledger.decisions import Decision, Operation, Reason, Settlement, StalePlan, TooLate, UserUsage
 from ledger.errors import LedgerError
 from ledger.plans import FIELD, Plan
+from ledger.restores import Restore, Restored
 
 
 @dataclass(slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class Admission:
     `sent` is the text that two requests with the same id must share (`sent_text`). With `refusal` the call is
     refused and logged whatever the counters say, in the name of `plan.budgets[refusal_budget]`. `unpriced` marks a
     usage without a price that proceeds all the same. Tokens are those of a check's usage; `price_version` names the
-    prices that made the amount of a usage.
+    prices that made the amount of a usage. `attempt` names who asks: a void takes back what that one was not told of.
     """
 
     operation: Operation
@@ -37,6 +38,7 @@ class Admission:
     refusal: Reason | None = None
     refusal_budget: int | None = None
     unpriced: bool = False
+    attempt: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -91,6 +93,10 @@ class Ledger(Protocol):
         Raises `RequestMismatch`, `CreditExceedsSpend`, `CounterOverflow`, and `InvalidInput` for a moment that lies
         ahead or more than 35 days back; nothing was changed then.
         """
+        ...
+
+    async def restore(self, restores: Sequence[Restore]) -> list[Restored]:
+        """Do again what a journal tells, once, in one atomic step (``lua/restore.lua``)."""
         ...
 
     async def usage(self, user_id: str, plan: Plan) -> UserUsage:

@@ -6,7 +6,7 @@ from typing import Final
 RECORD_SEPARATOR: Final = "\x1d"
 RECORD_FIELDS: Final = (
     *("op", "sent", "state", "charged", "at", "answer", "context", "windows", "tiers"),
-    *("group", "model", "price_version", "input", "output", "unpriced"),
+    *("attempts", "group", "model", "price_version", "input", "output", "unpriced"),
     *("user", "request", "amount", "deadline", "budgets", "tier", "on_expiry", "on_unpriced"),
     *("settle_sent", "settle_answer"),
 )

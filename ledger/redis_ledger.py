@@ -12,14 +12,16 @@ from ledger.decisions import EVENT_RETENTION_MS, StalePlan, UserUsage
 from ledger.errors import StoreFull, StoreUnavailable
 from ledger.keys import PartitionKeys, partition_of
 from ledger.operations import Admission, Admitted, Resolution, Resolved
+from ledger.places import Lineage, Place, decode_lineage, decode_place
 from ledger.plans import Plan
+from ledger.restores import Restore, Restored
 from ledger.script_answers import decode_adjustment, decode_admission, decode_resolution, decode_usage
 from ledger.script_arguments import Batch, PlanShelf
 from ledger.scripts import CommandRunner, Script, load_script
 from ledger.store_commands import is_out_of_service
 
 DEFAULT_MAX_EVENTS: Final = 1_000_000
-PROGRAMS: Final = ("admit", "resolve", "adjust", "usage")
+PROGRAMS: Final = ("admit", "resolve", "restore", "adjust", "usage")
 
 
 def load_programs(*, replacements: dict[str, str] | None = None, shebang: bool = True) -> dict[str, Script]:
@@ -51,13 +53,14 @@ class RedisLedger:
         self._programs = programs or load_programs()
         self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
         self._shelves = [PlanShelf(keys) for keys in self._partitions]
+        self.places: list[Place | None] = [None] * partitions
+        """Of each partition the place of the last `admit` or `resolve` that has returned; None: it changed nothing."""
 
     def partition_of(self, user_id: str) -> int:
         """Return the partition of a user."""
         return partition_of(user_id, len(self._partitions))
 
-    def _batch(self, user_id: str) -> tuple[PartitionKeys, Batch]:
-        number = self.partition_of(user_id)
+    def _batch(self, number: int) -> tuple[PartitionKeys, Batch]:
         keys = self._partitions[number]
         return keys, Batch(keys, self._shelves[number])
 
@@ -65,32 +68,58 @@ class RedisLedger:
         """Decide checks and reserves of one partition (``lua/admit.lua``)."""
         if not admissions:
             return []
-        keys, batch = self._batch(admissions[0].user_id)
+        number = self.partition_of(admissions[0].user_id)
+        keys, batch = self._batch(number)
         for admission in admissions:
             batch.add_admission(admission)
         arguments = batch.arguments(keys.prefix, self._max_events)
-        replies = await self._run("admit", batch.keys(keys.events, keys.due, keys.tiers), arguments)
+        shared = (keys.events, keys.due, keys.tiers, keys.lineage)
+        *replies, place = await self._run("admit", batch.keys(*shared), arguments)
+        self.places[number] = decode_place(place)
         return [decode_admission(*pair) for pair in zip(admissions, replies, strict=True)]
 
     async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
         """Settle, release, extend, expire and record in one partition (``lua/resolve.lua``)."""
         if not resolutions:
             return []
-        keys, batch = self._batch(resolutions[0].user_id)
+        number = self.partition_of(resolutions[0].user_id)
+        keys, batch = self._batch(number)
         for resolution in resolutions:
             batch.add_resolution(resolution)
         arguments = batch.arguments(keys.prefix, self._max_events)
-        shared = (keys.events, keys.due, keys.tiers, keys.unattributed)
-        replies = await self._run("resolve", batch.keys(*shared), arguments)
+        shared = (keys.events, keys.due, keys.tiers, keys.lineage, keys.unattributed)
+        *replies, place = await self._run("resolve", batch.keys(*shared), arguments)
+        self.places[number] = decode_place(place)
         return [decode_resolution(*pair) for pair in zip(resolutions, replies, strict=True)]
 
     async def adjust(self, adjustment: Adjustment) -> Adjusted | StalePlan:
         """Correct what a user has spent, in an operator's name (``lua/adjust.lua``)."""
-        keys, batch = self._batch(adjustment.user_id)
+        keys, batch = self._batch(self.partition_of(adjustment.user_id))
         batch.add_adjustment(adjustment)
         arguments = batch.arguments(keys.prefix, self._max_events)
-        reply = await self._run("adjust", batch.keys(keys.events, keys.tiers), arguments)
+        reply = await self._run("adjust", batch.keys(keys.events, keys.tiers, keys.lineage), arguments)
         return decode_adjustment(adjustment, reply)
+
+    async def restore(self, restores: Sequence[Restore]) -> list[Restored]:
+        """Do again what a journal tells of users of one partition (``lua/restore.lua``)."""
+        if not restores:
+            return []
+        return await self._restore(self.partition_of(restores[0].user_id), restores)
+
+    async def _restore(self, number: int, restores: Sequence[Restore]) -> list[Restored]:
+        keys, batch = self._batch(number)
+        for restore in restores:
+            batch.add_restore(restore)
+        arguments = batch.arguments(keys.prefix, self._max_events)
+        shared = (keys.events, keys.due, keys.tiers, keys.lineage, keys.unattributed)
+        *replies, place = await self._run("restore", batch.keys(*shared), arguments)
+        self.places[number] = decode_place(place)
+        return [Restored(status.decode()) for (status,) in replies]
+
+    async def lineage(self, partition: int) -> Lineage:
+        """Return the lineage of a partition's data, after the server has looked whether it is still the same."""
+        await self._restore(partition, [])
+        return decode_lineage(_fields(await self._command("HGETALL", self._partitions[partition].lineage)))
 
     async def usage(self, user_id: str, plan: Plan) -> UserUsage:
         """Read the counters of `plan` for a user (``lua/usage.lua``)."""
@@ -156,3 +185,8 @@ class RedisLedger:
             return await self._client.execute_command(*words)
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"the store did not answer {words[0]}") from error
+
+
+def _fields(reply: Any) -> dict[bytes, bytes]:
+    """Return a hash: a list of names and values, unless the client has made a dictionary of it."""
+    return reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))

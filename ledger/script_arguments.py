@@ -6,6 +6,7 @@ from ledger.adjustments import Adjustment
 from ledger.keys import PartitionKeys
 from ledger.operations import Admission, Resolution
 from ledger.plans import FIELD, Plan
+from ledger.restores import Restore, answer_text
 from ledger.rules import PolicyKind
 
 ROW = "\x1e"
@@ -136,7 +137,7 @@ class Batch:
             f"{admission.amount_nanos}{ROW}{admission.sent}{ROW}{admission.not_after_ms}{ROW}{admission.ttl_ms}{ROW}"
             f"{admission.meta}{ROW}{admission.refusal or ''}{ROW}"
             f"{0 if budget is None else budget + 1}{ROW}{1 if admission.unpriced else 0}{ROW}"
-            f"{admission.input_tokens or ''}{ROW}{admission.output_tokens or ''}",
+            f"{admission.input_tokens or ''}{ROW}{admission.output_tokens or ''}{ROW}{admission.attempt}",
         )
 
     def add_resolution(self, resolution: Resolution) -> None:
@@ -162,6 +163,22 @@ class Batch:
             encoded,
             f"{number}{ROW}{adjustment.request_id}{ROW}{adjustment.user_id}{ROW}{adjustment.amount_nanos}{ROW}"
             f"{adjustment.sent}{ROW}{_text(adjustment.at_ms)}{ROW}{adjustment.meta}",
+        )
+
+    def add_restore(self, restore: Restore) -> None:
+        """Add an operation of a journal (``lua/restore.lua``)."""
+        number, encoded = self._add_plan(restore.plan)
+        label = self._add_label(number, restore.group, restore.model, restore.price_version)
+        answer = answer_text(restore.decision) if restore.decision else restore.reason or ""
+        self._add(
+            restore.user_id,
+            restore.request_id,
+            encoded,
+            f"{restore.kind}{ROW}{label}{ROW}{restore.request_id}{ROW}{restore.user_id}{ROW}"
+            f"{_text(restore.amount_nanos)}{ROW}{restore.sent}{ROW}{restore.ttl_ms}{ROW}"
+            f"{_text(restore.reserved_at_ms)}{ROW}{restore.input_tokens or ''}{ROW}{restore.output_tokens or ''}{ROW}"
+            f"{1 if restore.unpriced else 0}{ROW}{restore.at_ms}{ROW}{restore.attempt}{ROW}{restore.not_after_ms}{ROW}"
+            f"{answer}{ROW}{restore.meta}",
         )
 
     def keys(self, *shared: str) -> list[str]:

@@ -3,7 +3,7 @@
 -- On every counter of the plan's windows, all or none, and on its tier totals if it has a tier. Counts no call and
 -- fires no threshold: the next charge does.
 --
--- KEYS  events tiers, then for the plan: see include/plans.lua, then: record holds, and the user's counters
+-- KEYS  events tiers lineage, then for the plan: see include/plans.lua, then: record holds, and the user's counters
 -- ARGV  prefix max_events 1, the plan, 0 (no labels), 1, then the adjustment in one text, joined by 0x1E:
 --       plan (index) request user amount (nano-USD) sent at (Unix ms; empty: now) meta
 -- Returns one of
@@ -16,9 +16,9 @@
 -- Without flags the server refuses this script when `maxmemory` is reached.
 -- @include arguments numbers clock counters rules lines events
 
-local events_key, tiers_key, prefix, max_events
+local events_key, tiers_key, lineage_key, prefix, max_events
 
--- @include breakdown records holds plans writes
+-- @include breakdown records holds plans lineage writes
 
 -- As long as the counters it has changed, so that the audit can tell them, and no retry is ever a second credit.
 local ADJUSTMENT_TTL_MS = 2 * WINDOW_GRACE_MS
@@ -151,14 +151,14 @@ local function adjust(adjustment)
   log_event('adjusted', adjustment, adjustment.amount, 'adjusted', lines, fullest(lines))
   local answer = answer_text(list)
   keep(adjustment, record, answer)
-  write_all(events_key, tiers_key, max_events)
+  write_all(events_key, tiers_key, lineage_key, max_events)
   redis.call('PEXPIRE', record.key, digits(ADJUSTMENT_TTL_MS))
   return { 'ok', answer, adjustment.plan.windows_text }
 end
 
 local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)
-  events_key, tiers_key = next_key(), next_key()
+  events_key, tiers_key, lineage_key = next_key(), next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
   read_plans()
   next_argument() -- labels: none

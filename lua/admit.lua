@@ -2,29 +2,31 @@
 -- Admits or refuses calls before they spend: checks (a known amount is charged) and reserves (an estimate is held).
 -- A batch is decided in order, each call on its own: all or nothing over every budget of the call.
 --
--- KEYS  events due tiers, then for each plan: see include/plans.lua, then for each call: record holds, and its counters
+-- KEYS  events due tiers lineage, then for each plan: see include/plans.lua, then for each call: record holds, and its counters
 -- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events
 --       number of plans, the plans (include/plans.lua), number of labels, the labels (include/labels.lua),
 --       number of calls, then each call in one text, joined by 0x1E:
 --       op (check | reserve) label (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) meta
 --       refusal (empty, or the reason to refuse it whatever the counters say) refusal_budget (index, 0: the fullest)
 --       unpriced (0|1: a usage without a price that proceeds all the same) input output (tokens of a check; empty: none)
+--       attempt (who asks, in case the answer is lost; may be empty)
 -- Returns for each call one of
 --   { "ok", answer }                           answer: now outcome decider reason retry_after, then lines_text
 --   { "replay", answer, context, state }       the first answer of this request id
 --   { "mismatch", sent }                       the id was used with another body
 --   { "stale", now } { "late", now }           nothing written: plan again; too late
 --   { "overflow" }                             a counter would pass the cap
+-- and last { lineage, number of the run } (include/lineage.lua); nothing in it if the run changed nothing
 -- Without flags the server refuses this program as a whole when `maxmemory` is reached.
 -- @include arguments numbers clock counters rules lines events
 
-local events_key, due_key, tiers_key, prefix, max_events
+local events_key, due_key, tiers_key, lineage_key, prefix, max_events
 
--- @include breakdown records holds plans labels writes
+-- @include breakdown records holds plans labels lineage admissions writes
 
 local function next_call()
-  local op, label_index, request, user, amount, sent, not_after, ttl, meta, refusal, refusal_budget, unpriced, input, output =
-    take_apart(next_argument(), '\30', 14)
+  local op, label_index, request, user, amount, sent, not_after, ttl, meta, refusal, refusal_budget, unpriced, input, output, attempt =
+    take_apart(next_argument(), '\30', 15)
   local label = labels[tonumber(label_index)]
   local call = {
     op = op,
@@ -45,6 +47,7 @@ local function next_call()
     unpriced = unpriced == '1',
     input = input,
     output = output,
+    attempt = attempt,
     record_key = next_key(),
     holds_key = next_key(),
   }
@@ -65,6 +68,9 @@ local function first_answer(call, record)
     return { 'mismatch', record.fields.sent }
   end
   local state = is_due(record) and 'expired' or record.fields.state
+  if note_attempt(record, call.attempt) and record.fields.op == 'reserve' then
+    record.holds_key, record.due_key = call.holds_key, due_key
+  end
   return { 'replay', record.fields.answer, record.fields.context, state }
 end
 
@@ -142,56 +148,6 @@ local function reason_of(call, outcome, line)
   return line.held_only and 'held_capacity' or 'limit'
 end
 
--- Keeps the answer of a check for its replays. The first fields of a record, in their order, as far as there are any.
-local function keep_check(call, record, answer)
-  local usage = call.label.record_text
-  if call.input ~= '' or call.output ~= '' or call.unpriced then
-    usage = table.concat({ usage, call.input, call.output, call.unpriced and '1' or nil }, '\29')
-  end
-  local amount, plan = digits(call.amount), call.plan
-  local parts = { 'check', call.sent, 'charged', amount, now_text, answer, plan.record_text, usage }
-  write_record_text(record, table.concat(parts, '\29'))
-end
-
--- Keeps a hold: the answer, and what its end needs.
-local function keep_hold(call, record, answer)
-  local plan = call.plan
-  record.holds_key, record.due_key = call.holds_key, due_key
-  change_record(record, hold_fields(plan))
-  change_record(record, {
-    'op', 'reserve',
-    'sent', call.sent,
-    'state', 'open',
-    'charged', '0',
-    'at', now_text,
-    'answer', answer,
-    'context', plan.context,
-    'windows', plan.windows_text,
-    'tiers', plan.tiers_text,
-    'amount', digits(call.amount),
-    'deadline', digits(now_ms + call.ttl_ms),
-    'user', call.user,
-    'request', call.request,
-    'group', call.group,
-    'model', call.model,
-    'price_version', call.price_version,
-    'unpriced', call.unpriced and '1' or '',
-  })
-end
-
--- Counts an admitted call for the breakdown; what a hold has used is counted when it ends.
-local function count_call(call, is_check)
-  local label = call.label
-  label.calls = label.calls + 1
-  if is_check then
-    label.input, label.output = label.input + number_of(call.input), label.output + number_of(call.output)
-    add_cost(label, call.amount)
-  end
-  if call.unpriced then
-    add_unpriced(label, 1, 0, is_check and call.amount or 0)
-  end
-end
-
 -- Admits a call: charges or holds on all its counters and totals, warns, logs, keeps the answer.
 local function proceed(call, record, list, lines)
   local is_check = call.op == 'check'
@@ -246,7 +202,7 @@ end
 
 local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)
-  events_key, due_key, tiers_key = next_key(), next_key(), next_key()
+  events_key, due_key, tiers_key, lineage_key = next_key(), next_key(), next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
   read_plans()
   read_labels()
@@ -255,6 +211,6 @@ local function run(run_keys, run_arguments)
     answers[index] = admit(next_call())
   end
   count_labels()
-  write_all(events_key, tiers_key, max_events) -- 5. write
+  answers[#answers + 1] = write_all(events_key, tiers_key, lineage_key, max_events) -- 5. write
   return answers
 end

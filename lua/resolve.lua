@@ -3,7 +3,7 @@
 -- expire (the sweeper's: resolve what is due); and record: a call that was made without asking is charged. A batch is
 -- done in order, each operation on its own.
 --
--- KEYS  events due tiers unattributed, then for each plan: see include/plans.lua, then for each operation: record
+-- KEYS  events due tiers lineage unattributed, then for each plan: see include/plans.lua, then for each operation: record
 --       holds, and the counters of its plan if it has one
 -- ARGV  prefix max_events number of plans, the plans, number of labels, the labels (include/labels.lua), number of
 --       operations, then each in one text, joined by 0x1E:
@@ -14,12 +14,13 @@
 --   { "replay", answer, context, deadline }                unpriced, then lines_text
 --   { "conflict", code } { "missing" } { "too_old" } { "future" } { "done" }
 --   { "mismatch", sent } { "stale", now }           of a record: the id was used with another body; plan again
+-- and last { lineage, number of the run } (include/lineage.lua); nothing in it if the run changed nothing
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
 -- @include arguments numbers clock counters rules lines events
 
-local events_key, due_key, tiers_key, unattributed_key, prefix, max_events
+local events_key, due_key, tiers_key, lineage_key, unattributed_key, prefix, max_events
 
--- @include breakdown records holds plans labels writes
+-- @include breakdown records holds plans labels lineage writes
 
 local function next_operation()
   local op, label_index, request, user, amount, sent, ttl, reserved_at, input, output =
@@ -54,7 +55,8 @@ local operations = { settle = settle, release = release, extend = extend, expire
 
 local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)
-  events_key, due_key, tiers_key, unattributed_key = next_key(), next_key(), next_key(), next_key()
+  events_key, due_key, tiers_key = next_key(), next_key(), next_key()
+  lineage_key, unattributed_key = next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
   read_plans()
   read_labels()
@@ -63,7 +65,7 @@ local function run(run_keys, run_arguments)
     local operation = next_operation()
     answers[index] = operations[operation.op](operation)
   end
-  write_all(events_key, tiers_key, max_events)
+  answers[#answers + 1] = write_all(events_key, tiers_key, lineage_key, max_events)
   write_unattributed()
   return answers
 end

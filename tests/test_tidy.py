@@ -50,13 +50,13 @@ LUA_FILES: Final = sorted((ROOT / "lua").rglob("*.lua"))
 KEY_COMMANDS: Final = re.compile(r"redis\.call\(\s*'(?P<command>[A-Z]+)'\s*(?P<rest>,\s*(?P<key>[^,)]+))?")
 DECLARED_KEYS: Final = frozenset(
     {
-        *("key", "holds_key", "due_key", "unattributed_key", "stream"),
+        *("key", "holds_key", "due_key", "unattributed_key", "lineage_key", "stream"),
         *("counter.key", "tally.key", "record.key", "record.due_key", "day.key"),
         *("commit.head_key", "commit.book_key", "commit.changes_key", "commit.staged_key", "commit.snapshot_key"),
         *("dropped_key", "sidecars_key", "states_key"),
     }
 )
-KEYLESS_COMMANDS: Final = frozenset({"TIME"})
+KEYLESS_COMMANDS: Final = frozenset({"TIME", "INFO"})
 SPELLED_BY_HOLDS: Final = frozenset({"counter", "tier", "tally", "breakdown"})
 
 # In two halves, so that this file does not contain what it looks for.

@@ -1,9 +1,9 @@
 -- In a function's library a global is found through two metatables, and not at all while the library is loaded. So a
 -- program takes those that it uses once, when it first runs, into locals of the same names.
 local function globals()
-  return redis, string, table, math, ipairs, pairs, tonumber, unpack
+  return redis, string, table, math, ipairs, pairs, tonumber, type, unpack
 end
-local redis, string, table, math, ipairs, pairs, tonumber, unpack
+local redis, string, table, math, ipairs, pairs, tonumber, type, unpack
 
 -- One run of a program reads its KEYS and ARGV in order, once, by two cursors. As a function a program outlives its
 -- runs, so whatever a run keeps in memory begins anew with it: whoever has such state says how.
@@ -17,7 +17,7 @@ end
 
 local function begin(run_keys, run_arguments)
   if not redis then
-    redis, string, table, math, ipairs, pairs, tonumber, unpack = globals()
+    redis, string, table, math, ipairs, pairs, tonumber, type, unpack = globals()
   end
   keys, key_cursor, arguments, argument_cursor = run_keys, 0, run_arguments, 0
   for _, set in ipairs(beginnings) do

@@ -10,6 +10,7 @@
 --   answer context    the first answer's numbers; the rules they are about (the ledger's own text)
 --   windows           codes of the counters, joined by ","
 --   tiers             tier totals: code 0x1F tier, joined by 0x1E
+--   attempts          who was told the answer, joined by ",": a void takes one away, and the last one undoes it all
 --   group model       what the call was for
 --   price_version     of the price book that made the amount of tokens; empty for an amount as sent
 --   input output      tokens that were charged; empty for none
@@ -21,10 +22,11 @@
 -- A string costs one command to write and a third of a hash's memory; ledger/audit_snapshot.py reads it too.
 local RECORD_FIELDS = {
   'op', 'sent', 'state', 'charged', 'at', 'answer', 'context', 'windows', 'tiers',
-  'group', 'model', 'price_version', 'input', 'output', 'unpriced',
+  'attempts', 'group', 'model', 'price_version', 'input', 'output', 'unpriced',
   'user', 'request', 'amount', 'deadline', 'budgets', 'tier', 'on_expiry', 'on_unpriced',
   'settle_sent', 'settle_answer',
 }
+local MAX_ATTEMPTS = 8 -- kept of a record, the newest
 local RECORD_TTL_MS = 48 * 3600 * 1000
 local OPEN_HOLD_TTL_MS = 40 * 24 * 3600 * 1000 -- far past the longest deadline: expiry is decided, never left to a TTL
 
@@ -96,6 +98,23 @@ local function write_record_text(record, text)
   record.exists, record.text, record.fields = true, text, nil
 end
 
+-- Notes that one more attempt is told the record's answer, so that the void of another one does not undo it.
+-- Returns whether that is new.
+local function note_attempt(record, attempt)
+  local known = split(record.fields.attempts, ',')
+  if attempt == '' or known[1] == attempt then
+    return false
+  end
+  for index = 2, #known do
+    if known[index] == attempt then
+      return false
+    end
+  end
+  known[#known + 1] = attempt
+  change_record(record, { 'attempts', table.concat(known, ',', math.max(1, #known - MAX_ATTEMPTS + 1)) })
+  return true
+end
+
 -- Puts an open hold into the index of its user and the partition's index of users, or takes it out of the former.
 local function index_hold(record, holds_key)
   if record.fields.state ~= 'open' then
@@ -111,8 +130,12 @@ end
 local function write_records()
   for _, record in ipairs(changed_records) do
     local is_open = record.holds_key and record.fields.state == 'open'
-    local text = record.text or record_text(record)
-    redis.call('SET', record.key, text, 'PX', is_open and OPEN_HOLD_TTL_MS or RECORD_TTL_MS)
+    if record.fields and record.fields.state == 'voided' then
+      redis.call('DEL', record.key)
+    else
+      local text = record.text or record_text(record)
+      redis.call('SET', record.key, text, 'PX', is_open and OPEN_HOLD_TTL_MS or RECORD_TTL_MS)
+    end
     if record.holds_key then
       index_hold(record, record.holds_key)
     end

@@ -13,14 +13,19 @@ end
 
 -- The write phase: everything that was decided, at once, money first. What could fail (a sum past 2^63, a key of
 -- another type that was not read before) goes through pcall, so that nothing can end the script between a counter and
--- the record that keeps it from being charged again.
-local function write_all(stream, tiers_key, max_events)
+-- the record that keeps it from being charged again. Returns where the data stands now; nothing if nothing changed.
+local function write_all(stream, tiers_key, lineage_key, max_events)
   flush_all_totals()
   load_breakdown()
+  local place = {}
+  if touched[1] or changed_records[1] then
+    place = lineages.advance(lineage_key)
+  end
   write_counters()
   write_records()
   write_tallies()
   write_breakdown()
   write_events(stream, max_events)
   write_tiers(tiers_key)
+  return place
 end

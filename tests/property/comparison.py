@@ -10,8 +10,10 @@ from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.plans import Plan, TierWindow
 from ledger.windows import Window
 from tests.property.scenarios import (
+    Again,
     Call,
     Correct,
+    End,
     PassTime,
     Stage,
     Step,
@@ -19,6 +21,7 @@ from tests.property.scenarios import (
     adjustment_of,
     admissions_of,
     resolutions_of,
+    restores_of,
 )
 from tests.support.ledger_under_test import Book, LedgerUnderTest
 
@@ -94,6 +97,13 @@ async def _play(stage: Stage, seen: Seen, expected: LedgerUnderTest, actual: Led
         assert comparable(answers[0]) == comparable(answers[1])
         return
     assert isinstance(step, tuple)
+    if isinstance(step[0], Again):
+        agains = [entry for entry in step if isinstance(entry, Again)]
+        restores = restores_of(agains, stage.rule_set, stage.now_ms)
+        for restore in restores:
+            seen.add(restore.plan, restore.user_id)
+        assert await expected.ledger.restore(restores) == await actual.ledger.restore(restores)
+        return
     if isinstance(step[0], Call):
         calls = [entry for entry in step if isinstance(entry, Call)]
         admissions = admissions_of(calls, stage.rule_set, stage.now_ms)
@@ -104,7 +114,7 @@ async def _play(stage: Stage, seen: Seen, expected: LedgerUnderTest, actual: Led
         for user_id, plan in plans:
             assert await expected.ledger.usage(user_id, plan) == await actual.ledger.usage(user_id, plan)
         return
-    ends = [entry for entry in step if not isinstance(entry, Call)]
+    ends = [entry for entry in step if isinstance(entry, End)]
     resolutions = resolutions_of(ends, stage.rule_set, stage.now_ms)
     seen.add_all(resolutions)
     _assert_same(await expected.ledger.resolve(resolutions), await actual.ledger.resolve(resolutions))

@@ -11,6 +11,7 @@ from ledger.decisions import EVENT_RETENTION_MS, FUTURE_TOLERANCE_MS, RETENTION_
 from ledger.money import CAP_USD
 from ledger.operations import Admission, Resolution, sent_text
 from ledger.plans import compile_plan, plan_without_user
+from ledger.restores import Restore, RestoreKind
 from ledger.rules import Action, Mode, OnExpiry, RuleSet
 from ledger.windows import Calendar, WeekStart, WindowType
 from tests.support.ledger_under_test import (
@@ -86,6 +87,7 @@ class Call:
     group: str = ""
     model: str = MODELS[0]
     tokens: int | None = None
+    attempt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,23 @@ class Correct:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """What a journal tells of an operation that was done `ago_ms` before, without the store."""
+
+    kind: RestoreKind
+    user: str
+    request: int
+    usd: int
+    tier: str | None
+    ago_ms: int
+    ttl_s: int = 60
+    attempt: str = ""
+    landing_ms: int = 0
+    unpriced: bool = False
+    with_plan: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class UseRules:
     """The rule set of this index is in force from here on."""
 
@@ -136,12 +155,13 @@ class PassTime:
     by_ms: int
 
 
-Step = tuple[Call, ...] | tuple[End, ...] | Correct | UseRules | PassTime
+Step = tuple[Call, ...] | tuple[End, ...] | tuple[Again, ...] | Correct | UseRules | PassTime
 
 _groups, _models, _tokens = st.sampled_from(GROUPS), st.sampled_from(MODELS), st.sampled_from((None, None, 0, 7))
 _users, _tiers, _requests = st.sampled_from(USERS), st.sampled_from(TIERS), st.integers(0, REQUESTS - 1)
 _dollars = st.integers(0, 6)
 _ttls = st.sampled_from((1, 60, 3600))
+_attempts = st.sampled_from(("", "one", "two", "three"))
 _rarely = st.sampled_from((True, *[False] * 15))
 
 _calls = st.builds(
@@ -159,6 +179,7 @@ _calls = st.builds(
     group=_groups,
     model=_models,
     tokens=_tokens,
+    attempt=_attempts,
 )
 _ends = st.builds(
     End,
@@ -193,6 +214,20 @@ _corrections = st.builds(
     ago_ms=st.sampled_from((None, None, None, 0, 3 * HOUR_MS, 30 * HOUR_MS, EVENT_RETENTION_MS + 1, -1)),
     plan_shift_h=st.sampled_from((*[0] * 20, -24, 24)),
 )
+_agains = st.builds(
+    Again,
+    kind=st.sampled_from((*RestoreKind, RestoreKind.VOID, RestoreKind.VOID)),
+    user=_users,
+    request=_requests,
+    usd=_dollars,
+    tier=_tiers,
+    ago_ms=st.sampled_from((0, 1000, 61_000, 3 * HOUR_MS, 30 * HOUR_MS, RETENTION_MS, RETENTION_MS + 1, -1000)),
+    ttl_s=_ttls,
+    attempt=_attempts,
+    landing_ms=st.sampled_from((0, 0, 0, 5 * HOUR_MS)),
+    unpriced=_rarely,
+    with_plan=st.booleans(),
+)
 _pauses = st.sampled_from((1, 1000, 61_000, HOUR_MS, 5 * HOUR_MS, 13 * HOUR_MS)).map(PassTime)
 _steps = st.one_of(
     st.lists(_calls, min_size=1, max_size=4).map(tuple),
@@ -200,6 +235,7 @@ _steps = st.one_of(
     st.lists(_ends, min_size=1, max_size=3).map(tuple),
     st.lists(_ends, min_size=1, max_size=1).map(tuple),
     _corrections,
+    st.lists(_agains, min_size=1, max_size=3).map(tuple),
     st.sampled_from((0, 0, 1, 1, 1, 2, 2, 3)).map(UseRules),
     _pauses,
 )
@@ -234,6 +270,7 @@ def _admission(call: Call, rule_set: RuleSet, now_ms: int) -> Admission:
         refusal=Reason.UNPRICED if call.refused else None,
         refusal_budget=len(plan.budgets) - 1 if call.refused and plan.budgets else None,
         unpriced=call.unpriced,
+        attempt=call.attempt,
     )
 
 
@@ -297,6 +334,34 @@ def _usage_of(model: str, tokens: int | None, *, unpriced: bool) -> dict[str, An
     count = tokens or 0
     version = "" if unpriced else "book 1"
     return {"model": model, "price_version": version, "input_tokens": count, "output_tokens": 2 * count}
+
+
+def restores_of(agains: Sequence[Again], rule_set: RuleSet, now_ms: int) -> list[Restore]:
+    """Return what a sidecar would send of its journal."""
+    return [_restore(again, rule_set, now_ms - again.ago_ms) for again in agains]
+
+
+def _restore(again: Again, rule_set: RuleSet, at_ms: int) -> Restore:
+    is_end = again.kind in {RestoreKind.SETTLE, RestoreKind.RELEASE, RestoreKind.EXTEND}
+    amount = None if is_end and again.unpriced else nanos(again.usd)
+    ttl_ms = again.ttl_s * 1000 if again.kind in {RestoreKind.RESERVE, RestoreKind.EXTEND} else 0
+    operation = Operation(again.kind) if again.kind in set(Operation) else Operation.CHECK
+    amount_sent = "usage" if again.unpriced else str(amount)
+    return Restore(
+        kind=again.kind,
+        user_id=again.user,
+        request_id=f"r{again.request}",
+        at_ms=at_ms,
+        plan=None if is_end and not again.with_plan else compile_plan(rule_set, again.user, again.tier, at_ms),
+        amount_nanos=amount,
+        sent=sent_text(operation, None if is_end else again.tier, amount_sent, 0 if is_end else ttl_ms),
+        ttl_ms=ttl_ms,
+        reserved_at_ms=at_ms if is_end and again.with_plan else None,
+        unpriced=again.unpriced,
+        attempt=again.attempt,
+        not_after_ms=at_ms + again.landing_ms,
+        reason=Reason.STORE_UNAVAILABLE,
+    )
 
 
 def adjustment_of(step: Correct, rule_set: RuleSet, now_ms: int) -> Adjustment:

@@ -1,0 +1,47 @@
+-- A void undoes a check or reserve that has landed although its caller was told no, because the answer came too late.
+-- What others were told of the same request id, by a retry, stands: the last attempt that was told no undoes it.
+
+-- Returns the attempts of a record without one of them; nil if it is not among them.
+local function without_attempt(record, attempt)
+  local left, is_found = {}, false
+  for _, known in ipairs(split(record.fields.attempts, ',')) do
+    if known == attempt then
+      is_found = true
+    else
+      left[#left + 1] = known
+    end
+  end
+  return is_found and table.concat(left, ',') or nil
+end
+
+local function void(operation)
+  local record = load_record(operation.record_key)
+  local left = is_admitted(record) and without_attempt(record, operation.attempt) or nil
+  if not left then
+    return { 'known' }
+  end
+  local fields = record.fields
+  record.holds_key, record.due_key = fields.op == 'reserve' and operation.holds_key or nil, due_key
+  change_record(record, { 'attempts', left })
+  if left ~= '' or fields.state == 'settled' then -- a known actual stays, whoever was told no before
+    return { 'applied' }
+  end
+  -- The record of a check has neither, but what was sent tells the tier.
+  fields.user, fields.tier = operation.user, string.match(fields.sent, '^[^\31]*\31([^\31]*)')
+  local held = fields.state == 'open' and tonumber(fields.amount) or 0
+  count_record(record, -1)
+  move(record, -tonumber(fields.charged), -held, fields.state == 'released' and 0 or -1)
+  local call = {
+    user = operation.user,
+    request = operation.request,
+    tier = fields.tier,
+    group = fields.group,
+    model = fields.model,
+    price_version = fields.price_version,
+    meta = '',
+  }
+  log_event('voided', call, held > 0 and held or tonumber(fields.charged), 'store_unavailable', {}, 0)
+  change_record(record, { 'state', 'voided' })
+  record.exists = false
+  return { 'applied' }
+end

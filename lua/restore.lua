@@ -1,0 +1,136 @@
+#!lua flags=allow-oom
+-- Does again what a journal tells, with the ids, windows and times of then. Nothing is decided anew: what was admitted
+-- is charged or held, whatever the limits say, unless its request id is known; so a journal may be replayed any number
+-- of times, by any number of sidecars. A batch is done in order, each operation on its own.
+--
+-- KEYS  events due tiers lineage unattributed, then for each plan: see include/plans.lua, then for each operation:
+--       record holds, and the counters of its plan if it has one
+-- ARGV  prefix max_events number of plans, the plans, number of labels, the labels (include/labels.lua), number of
+--       operations, then each in one text, joined by 0x1E:
+--       op (check | reserve | deny | void | settle | release | extend | record) label (index) request user
+--       amount (nano-USD; empty: a usage without a price) sent ttl (ms) reserved_at (Unix ms; empty: not given)
+--       input output (tokens; empty: none) unpriced (0|1) at (Unix ms: when it was done) attempt not_after (Unix ms; a void's)
+--       answer (of a check or reserve: the first one's text; without the store: only its reason) meta
+-- Returns for each operation one of
+--   { "applied" } { "known" }      done now; nothing to do
+--   { "missing" }                  its hold is not known, and it has no plan to charge by
+--   { "early" }                    what a void would undo may still land
+--   { "conflict" }                 the id stands for something else
+--   { "too_old" }                  records of that time are not kept any more: nobody knows whether it was done
+-- and last { lineage, number of the run } (include/lineage.lua); without operations that of the last one
+-- Runs even when `maxmemory` is reached: money that is gone must be counted.
+-- @include arguments numbers clock counters rules lines events
+
+local events_key, due_key, tiers_key, lineage_key, unattributed_key, prefix, max_events
+
+-- @include breakdown records holds plans labels lineage admissions writes
+
+local function next_operation()
+  local op, label_index, request, user, amount, sent, ttl, reserved_at, input, output, unpriced, at, attempt, not_after, answer, meta =
+    take_apart(next_argument(), '\30', 16)
+  local label = labels[tonumber(label_index)]
+  local operation = {
+    op = op,
+    label = label,
+    plan = label.plan,
+    group = label.group,
+    model = label.model,
+    price_version = label.price_version,
+    request = request,
+    user = user,
+    amount = tonumber(amount),
+    sent = sent,
+    ttl_ms = tonumber(ttl),
+    reserved_at_ms = tonumber(reserved_at),
+    input = input,
+    output = output,
+    unpriced = unpriced == '1',
+    at_ms = tonumber(at),
+    attempt = attempt,
+    not_after_ms = tonumber(not_after),
+    answer = answer,
+    meta = meta,
+    record_key = next_key(),
+    holds_key = next_key(),
+  }
+  if operation.plan then
+    operation.tier = operation.plan.tier
+    operation.counters_at = skip_counter_keys(operation.plan)
+  end
+  return operation
+end
+
+-- @include resolve_answers settle hold_states direct_charges restored_admissions voids
+
+-- Ends or extends a hold as it was done then.
+local function restore_end(operation)
+  if not is_admitted(load_record(operation.record_key)) then
+    if operation.op ~= 'settle' or not operation.plan then
+      return { 'missing' }
+    end
+  end
+  local ends = { settle = settle, release = release, extend = extend }
+  local status = ends[operation.op](operation)[1]
+  local words = { ok = 'applied', replay = 'known', missing = 'missing' }
+  return { words[status] or 'conflict' }
+end
+
+-- Charges a call again that was made without asking.
+local function restore_record(operation)
+  if not operation.plan and not is_admitted(load_record(operation.record_key)) then
+    return { 'missing' }
+  end
+  local status = charge_directly(operation)[1]
+  local words = { ok = 'applied', replay = 'known' }
+  return { words[status] or 'conflict' }
+end
+
+local operations = {
+  check = restore_admission,
+  reserve = restore_admission,
+  deny = restore_deny,
+  void = void,
+  settle = restore_end,
+  release = restore_end,
+  extend = restore_end,
+  record = restore_record,
+}
+
+-- The clock of the scripts stands at the time of the operation while it is done again.
+local function set_clock(time_ms)
+  now_ms, now_text = time_ms, digits(time_ms)
+end
+
+local function restore(operation, real_ms)
+  if real_ms - operation.at_ms > RECORD_TTL_MS then
+    return { 'too_old' }
+  end
+  if operation.op == 'void' and real_ms <= operation.not_after_ms then
+    return { 'early' }
+  end
+  set_clock(operation.at_ms)
+  return operations[operation.op](operation)
+end
+
+local function run(run_keys, run_arguments)
+  begin(run_keys, run_arguments)
+  events_key, due_key, tiers_key = next_key(), next_key(), next_key()
+  lineage_key, unattributed_key = next_key(), next_key()
+  prefix, max_events = next_argument(), next_argument()
+  read_plans()
+  read_labels()
+  local answers, real_ms = {}, now_ms
+  for index = 1, tonumber(next_argument()) do
+    answers[index] = restore(next_operation(), real_ms)
+  end
+  set_clock(real_ms)
+  count_labels()
+  local place = write_all(events_key, tiers_key, lineage_key, max_events)
+  write_unattributed()
+  if not place[1] then
+    local lineage, sequence = lineages.current(lineage_key)
+    place = { lineage, tonumber(sequence) }
+  end
+  answers[#answers + 1] = place
+  return answers
+end

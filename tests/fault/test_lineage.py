@@ -1,0 +1,141 @@
+"""The lineage of a partition's data: whoever knows the place of a run can tell whether the store still has it."""
+
+import subprocess
+from collections.abc import AsyncIterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from ledger.connection import StoreClient, StoreTimeouts, connect
+from ledger.places import Place
+from ledger.redis_ledger import RedisLedger, load_programs
+from tests.conftest import start_server, stop_server, valkey_binary
+from tests.support.ledger_under_test import Caller, LedgerUnderTest, MemoryBook, memory_under_test, rule, rules
+
+PATIENT = StoreTimeouts(connect_ms=2000, command_ms=5000)
+
+
+class Store:
+    """A Valkey that syncs each write, on files that a test copies, cuts and puts back while it is down."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.client: StoreClient = connect(f"unix://{directory}/s", PATIENT)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it on its files."""
+        options = ("--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
+        self._process = start_server(valkey_binary(), self.directory, *options)
+
+    async def stop(self) -> None:
+        """End it at once."""
+        await self.client.aclose()
+        if self._process is not None:
+            stop_server(self._process)
+
+    @property
+    def log(self) -> Path:
+        """The file of what was done since the start of all."""
+        return next((self.directory / "appendonlydir").glob("*.incr.aof"))
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """Run a store of one's own."""
+    store = Store(tmp_path)
+    store.start()
+    yield store
+    await store.stop()
+
+
+class Sidecar:
+    """Checks one nano-dollar after the other and remembers where each run stands."""
+
+    def __init__(self, store: Store, *, with_functions: bool = True, first: int = 0) -> None:
+        programs = load_programs()
+        for program in programs.values():
+            program._has_functions = with_functions
+        self.ledger = RedisLedger(store.client, workspace="lineage", programs=programs)
+        memory = memory_under_test()
+        under_test = LedgerUnderTest(self.ledger, memory.clock, memory.set_time, MemoryBook(memory.ledger))  # type: ignore[arg-type]
+        self._caller = Caller(under_test, rules(rule("alice", None)), count(first))
+
+    async def check(self) -> Place:
+        """Check once; returns the place of the run."""
+        now_ms = await self.ledger.store_time_ms()
+        await self._caller.check(1, plan=self._caller.plan(at_ms=now_ms))
+        place = self.ledger.places[0]
+        assert place is not None
+        return place
+
+    async def survived(self, places: list[Place]) -> int:
+        """Return how many of the places the store still has: the first ones, without a gap."""
+        lineage = await self.ledger.lineage(0)
+        found = [lineage.has(place) for place in places]
+        assert sorted(found, reverse=True) == found
+        return sum(found)
+
+
+@pytest.mark.parametrize("with_functions", [True, False])
+async def test_a_store_that_lost_nothing_has_everything(store: Store, with_functions: bool) -> None:
+    """It was killed, and every write was synced: a new lineage, in which all that came before has survived."""
+    sidecar = Sidecar(store, with_functions=with_functions)
+    places = [await sidecar.check() for _ in range(5)]
+    await store.stop()
+    store.start()
+    assert 5 == await sidecar.survived(places)
+    places.append(await sidecar.check())
+    assert places[0].lineage != places[-1].lineage
+    assert 6 == await sidecar.survived(places)
+
+
+async def test_what_was_cut_off_is_told_even_after_others_have_written(store: Store) -> None:
+    """The newest runs are lost; another sidecar has written more than that before this one looks."""
+    sidecar, other = Sidecar(store), Sidecar(store, first=1000)
+    places = [await sidecar.check() for _ in range(3)]
+    length = store.log.stat().st_size
+    places += [await sidecar.check() for _ in range(4)]
+    await store.stop()
+    with store.log.open("r+b") as file:
+        file.truncate(length)
+    store.start()
+    for _ in range(9):
+        await other.check()
+    assert 3 == await sidecar.survived(places)
+
+
+async def test_what_a_second_crash_takes_is_told_as_well(store: Store) -> None:
+    """After two cuts, the second behind the first, only what stands before both is there."""
+    sidecar = Sidecar(store)
+    places = [await sidecar.check() for _ in range(2)]
+    first = store.log.stat().st_size
+    places += [await sidecar.check() for _ in range(2)]
+    second = store.log.stat().st_size
+    places += [await sidecar.check() for _ in range(2)]
+    for length, survived in ((second, 4), (first, 2)):
+        await store.stop()
+        with store.log.open("r+b") as file:
+            file.truncate(length)
+        store.start()
+        assert survived == await sidecar.survived(places)
+
+
+async def test_an_emptied_store_has_nothing(store: Store) -> None:
+    """FLUSHALL under a server that goes on: other data, other lineage."""
+    sidecar = Sidecar(store)
+    places = [await sidecar.check() for _ in range(3)]
+    await store.client.flushall()
+    assert 0 == await sidecar.survived(places)
+    places = [await sidecar.check()]
+    assert (1, 1) == (places[0].number, await sidecar.survived(places))
+
+
+async def test_a_run_that_changes_nothing_has_no_place(store: Store) -> None:
+    """A refusal is no change."""
+    sidecar = Sidecar(store)
+    sidecar._caller.rule_set = rules(rule("alice", 0))
+    now_ms = await sidecar.ledger.store_time_ms()
+    await sidecar._caller.check(1, plan=sidecar._caller.plan(at_ms=now_ms))
+    assert sidecar.ledger.places[0] is None
