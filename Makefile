@@ -7,7 +7,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 SDK := sdk/python
 
-.PHONY: help setup browser deploy-tools system-tools screenshots demo run test chaos lint check format bench lock replay-real clean
+.PHONY: help setup browser deploy-tools system-tools providers screenshots demo run test chaos lint check format bench lock \
+	replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
@@ -61,7 +62,18 @@ system-tools:
 	@command -v kubectl > /dev/null || command -v kustomize > /dev/null || \
 		{ echo "make test needs kubectl or kustomize" >&2; exit 1; }
 
-test: setup browser deploy-tools system-tools
+# The packages of the LLM providers, current and one major version older, each with the SDK in an environment of its own.
+PROVIDER_STAMPS := .venv/providers/.stamp .venv/providers-older/.stamp
+
+providers: $(PROVIDER_STAMPS)
+
+$(PROVIDER_STAMPS): .venv/%/.stamp: requirements-%.lock $(STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $<
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable . --editable $(SDK)
+	@touch $@
+
+test: setup browser deploy-tools system-tools providers
 	$(BIN)/python -m pytest
 
 # Each scenario prints one line of JSON. One alone: make chaos ONLY=store-killed
@@ -96,7 +108,11 @@ lock: setup
 	$(COMPILE) --group deploy --output-file requirements-deploy.lock.new > /dev/null
 	$(COMPILE) pyproject.toml $(SDK)/pyproject.toml --group dev --constraint requirements.lock.new \
 		--output-file requirements-dev.lock.new > /dev/null
-	@for file in requirements.lock requirements-dev.lock requirements-build.lock requirements-deploy.lock; do \
+	for group in providers providers-older; do \
+		$(COMPILE) pyproject.toml $(SDK)/pyproject.toml --group $$group --constraint requirements.lock.new \
+			--output-file requirements-$$group.lock.new > /dev/null || exit 1; done
+	@for file in requirements.lock requirements-dev.lock requirements-build.lock requirements-deploy.lock \
+		requirements-providers.lock requirements-providers-older.lock; do \
 		{ echo "# Made by 'make lock' from pyproject.toml. Do not edit."; cat $$file.new; } > $$file; rm $$file.new; done
 
 clean:
