@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-
 from spendgate import LLMBudgetExceededError
 from spendgate.providers import most_tokens
+
 from tests.sdk.providers.test_calls import _method
 from tests.support.fake_provider import FakeProvider
 from tests.support.fake_replies import Tokens
