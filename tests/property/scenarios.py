@@ -235,16 +235,19 @@ _steps = st.one_of(
     st.lists(_ends, min_size=1, max_size=3).map(tuple),
     st.lists(_ends, min_size=1, max_size=1).map(tuple),
     _corrections,
-    st.lists(_agains, min_size=1, max_size=3).map(tuple),
     st.sampled_from((0, 0, 1, 1, 1, 2, 2, 3)).map(UseRules),
     _pauses,
 )
 
 
-def scenarios() -> st.SearchStrategy[list[Step]]:
+_journaled = st.one_of(_steps, _steps, _steps, _steps, st.lists(_agains, min_size=1, max_size=3).map(tuple))
+
+
+def scenarios(*, with_journals: bool = False) -> st.SearchStrategy[list[Step]]:
     """Return lists of steps, most of them long; the short ones are for reading. The first rule set is in force."""
-    long = st.lists(_steps, min_size=20, max_size=50)
-    return st.one_of(st.lists(_steps, min_size=1, max_size=8), long, long)
+    steps = _journaled if with_journals else _steps
+    long = st.lists(steps, min_size=20, max_size=50)
+    return st.one_of(st.lists(steps, min_size=1, max_size=8), long, long)
 
 
 def admissions_of(calls: Sequence[Call], rule_set: RuleSet, now_ms: int) -> list[Admission]:

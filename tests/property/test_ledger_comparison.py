@@ -40,7 +40,7 @@ def compare(runner: asyncio.Runner, make_actual: Callable[[], Awaitable[LedgerUn
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(scenarios())
+    @given(scenarios(with_journals=True))
     def same(steps: list[Step]) -> None:
         runner.run(play(steps))
 
