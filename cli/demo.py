@@ -11,13 +11,14 @@ from typing import Final
 
 from rich.console import Console
 
-from cli.arguments import Subcommands, at_least_one
+from cli.arguments import Subcommands, at_least_one, positive_number
 from cli.demo_processes import WORKSPACE, DemoProcesses, running_demo
+from cli.drill import run_drill
 from cli.failure import CommandFailed
 from cli.population import Population, TierShares
 from cli.replay import ReplayPlan, print_report, replay, run_replay
 from cli.replay_command import DEFAULT_TIERS
-from cli.store_socket import choose_socket_path
+from cli.store_socket import choose_socket_path, server_facts
 from cli.up import store_dir
 from ledger.audit import audit
 from ledger.errors import LedgerError
@@ -55,6 +56,12 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "--concurrency", type=at_least_one, default=CONCURRENCY, help=f"calls in flight [{CONCURRENCY}]"
     )
     parser.add_argument(
+        "--fail",
+        type=positive_number,
+        metavar="SECONDS",
+        help="freeze the store for so long afterwards, and show what each rule's on_store_failure makes of it",
+    )
+    parser.add_argument(
         "--stay",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -80,11 +87,12 @@ def run(arguments: argparse.Namespace) -> int:
             report = run_replay(plan, console)
             print_report(report, console)
             differences = _audit(data_dir, console, settled_nanos=report.total.settled_nanos)
+            faults = _drill(arguments.fail, demo, data_dir, console) if arguments.fail else []
             if sys.stdout.isatty() if arguments.stay is None else arguments.stay:
                 _say(console, f"\nCalls go on coming in. Watch and edit them at {demo.page_url}; Ctrl-C ends the demo.")
                 _stay(plan)
     _say(console, f"The sidecars, the page and their store have ended.\n\n{WHAT_NEXT}")
-    return 1 if report.total.failed or differences else 0
+    return 1 if report.total.failed or differences or faults else 0
 
 
 def _stay(plan: ReplayPlan) -> None:
@@ -96,6 +104,15 @@ def _stay(plan: ReplayPlan) -> None:
             asyncio.run(replay(again, after_call=lambda: None))
     except KeyboardInterrupt:
         return
+
+
+def _drill(seconds: float, demo: DemoProcesses, data_dir: Path, console: Console) -> list[str]:
+    """Freeze the demo's store; return what should not have happened."""
+    pid = int(server_facts(choose_socket_path(store_dir(data_dir)))["process_id"])
+    faults = run_drill(demo.urls, pid, seconds, console)
+    for fault in faults:
+        _say(console, f"FAULT: {fault}")
+    return faults
 
 
 def _say(console: Console, text: str) -> None:

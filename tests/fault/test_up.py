@@ -121,11 +121,20 @@ def test_a_killed_up_leaves_no_store(data_dir: Path, rules: Path, monkeypatch: p
 
 
 def test_the_demo_shows_every_outcome(capsys: pytest.CaptureFixture[str]) -> None:
-    """The demo succeeds, its audit finds no difference, and calls are allowed, warned, dry-run and blocked."""
-    code = main(["demo"])
+    """The demo succeeds, its audit finds no difference, and calls are allowed, warned, dry-run and blocked.
+
+    Its drill shows that without the store each policy does what it says.
+    """
+    code = main(["demo", "--fail", "0.5"])
     shown = capsys.readouterr().out
     row = next(line for line in shown.splitlines() if line.startswith("all "))
     _, calls, allowed, warned, dry_run, blocked, failed, *_ = row.replace(",", "").split()
 
     counts = [int(allowed), int(warned), int(dry_run), int(blocked)]
     assert (0, "1500", "0", True, True) == (code, calls, failed, all(counts), "no difference" in shown)
+    drill = {line.split()[0]: line for line in shown.partition("was frozen")[2].splitlines() if line.split()}
+    assert [True, True, True] == [
+        "$0.0000   $0.0000" in drill["free"],
+        "no bound" in drill["pro"],
+        "   $0.0500 " in drill["trial"],
+    ]
