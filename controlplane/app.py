@@ -21,6 +21,7 @@ from controlplane.api.rules import RuleSetHandlers
 from controlplane.api.security_headers import add_security_headers
 from controlplane.api.session import SessionHandlers
 from controlplane.api.settings import SettingsHandlers
+from controlplane.api.usage_events import UsageEventHandlers
 from controlplane.api.webhooks import WebhookHandlers
 from controlplane.metrics import Metrics
 from controlplane.registry import Registry
@@ -30,6 +31,7 @@ from controlplane.sidecars import SidecarBoard
 from controlplane.usage import UsageReader
 from controlplane.web.pages import PageHandlers
 from controlplane.webhook_teller import WebhookTeller
+from ledger.breakdown_reader import BreakdownReader
 from ledger.errors import StoreUnavailable
 from ledger.event_log import EventLog
 from ledger.operations import Ledger
@@ -50,6 +52,7 @@ class Parts:
     registry: Registry
     event_log: EventLog
     spend: SpendReader
+    breakdown: BreakdownReader
     ledger: Ledger
     board: SidecarBoard
     tellers: Mapping[str, WebhookTeller]
@@ -94,6 +97,7 @@ def _routes(app: web.Application, parts: Parts) -> Iterable[web.AbstractRouteDef
     reads = ReadParts(
         log=parts.event_log,
         spend=parts.spend,
+        breakdown=parts.breakdown,
         ledger=parts.ledger,
         board=parts.board,
         book=lambda: parts.registry.book,
@@ -111,6 +115,7 @@ def _routes(app: web.Application, parts: Parts) -> Iterable[web.AbstractRouteDef
         *WebhookHandlers(parts.tellers).routes(),
         *(route for lists in (app[keys.TEMPLATES], app[keys.OVERRIDES]) for route in _rule_routes(parts, lists)),
         *read_routes(reads),
+        *UsageEventHandlers(parts.access, parts.registry, parts.ledger).routes(),
         *PageHandlers(book=lambda: parts.registry.book, has_login=parts.access.tokens.guard).routes(),
     ]
 

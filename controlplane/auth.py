@@ -3,6 +3,7 @@
 ::
 
     push    import and export rules and prices, nothing else
+    events  send usage events, nothing else: apps carry this token
     read    look at everything
     write   look at everything and change it
 """
@@ -58,14 +59,16 @@ class Scope(StrEnum):
     """What a caller may do."""
 
     PUSH = "push"
+    EVENTS = "events"
     READ = "read"
     WRITE = "write"
 
 
 GRANTS: Final[Mapping[Scope, frozenset[Scope]]] = {
     Scope.PUSH: frozenset({Scope.PUSH}),
+    Scope.EVENTS: frozenset({Scope.EVENTS}),
     Scope.READ: frozenset({Scope.READ}),
-    Scope.WRITE: frozenset({Scope.READ, Scope.WRITE, Scope.PUSH}),
+    Scope.WRITE: frozenset({Scope.READ, Scope.WRITE, Scope.PUSH, Scope.EVENTS}),
 }
 
 

@@ -6,11 +6,23 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from ledger.money import usd_text
+
 FORMULA_STARTS: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What spreadsheets take for the start of a formula, full-width forms included."""
 
 MARK: Final = "'"
 """Spreadsheets show what follows it as text."""
+
+
+class AmountCell:
+    """An amount in a cell: its minus is no formula."""
+
+    def __init__(self, nanos: int) -> None:
+        self._nanos = nanos
+
+    def __str__(self) -> str:
+        return usd_text(self._nanos)
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

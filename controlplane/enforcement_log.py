@@ -3,11 +3,10 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
-from controlplane.csv_text import csv_text
+from controlplane.csv_text import AmountCell, csv_text
 from ledger.event_filter import EventFilter
 from ledger.event_log import EventLog
 from ledger.events import Event, Position
-from ledger.money import usd_text
 from ledger.windows import rfc3339
 
 MAX_CSV_ROWS: Final = 100_000
@@ -62,15 +61,5 @@ def _row(event: Event) -> Sequence[object]:
     )
 
 
-class _Amount:
-    """A number in a cell: its minus is no formula."""
-
-    def __init__(self, nanos: int) -> None:
-        self._nanos = nanos
-
-    def __str__(self) -> str:
-        return usd_text(self._nanos)
-
-
-def _usd(nanos: int | None) -> _Amount | None:
-    return None if nanos is None else _Amount(nanos)
+def _usd(nanos: int | None) -> AmountCell | None:
+    return None if nanos is None else AmountCell(nanos)

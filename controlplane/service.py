@@ -24,6 +24,7 @@ from controlplane.sidecars import SidecarBoard
 from controlplane.webhook_file import read_webhooks
 from controlplane.webhooks import WebhookPlace, Webhooks
 from ledger.background import Background, serve_until_stopped
+from ledger.breakdown_reader import BreakdownReader
 from ledger.connection import StoreClient, StoreTimeouts, claim_partitions, connect
 from ledger.errors import StoreUnavailable
 from ledger.event_log import EventLog
@@ -120,6 +121,7 @@ def _parts(
         registry=registry,
         event_log=EventLog(client, workspace, partitions),
         spend=SpendReader(client, workspace, partitions),
+        breakdown=BreakdownReader(client, workspace, partitions),
         ledger=RedisLedger(client, workspace=workspace, partitions=partitions, max_events=settings.stream_max_events),
         board=board,
         tellers=webhooks.tellers,
@@ -157,6 +159,7 @@ def make_access(settings: Settings, metrics: Metrics) -> Access:
         Scope.READ: settings.read_token,
         Scope.WRITE: settings.write_token,
         Scope.PUSH: settings.push_token,
+        Scope.EVENTS: settings.events_token,
     }
     sessions = Sessions(lifetime_s=settings.session_hours * SECONDS_PER_HOUR, clock=time.monotonic)
     metrics.show_sessions(sessions.__len__)

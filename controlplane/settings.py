@@ -23,7 +23,7 @@ from ledger.setting_parsing import (
     workspace,
 )
 
-SECRETS: Final = ("read_token", "write_token", "push_token")
+SECRETS: Final = ("read_token", "write_token", "push_token", "events_token")
 
 SETTINGS: Final = (
     Setting(name="redis_url", parse=redis_url, default=None, unit="URL", help="Redis or Valkey", secret=True),
@@ -61,6 +61,8 @@ SETTINGS: Final = (
     Setting(name="write_token_file", parse=token_file, default=None, unit="path", help="from a file", secret=True),
     Setting(name="push_token", parse=token, default=None, unit="secret", help="may import and export", secret=True),
     Setting(name="push_token_file", parse=token_file, default=None, unit="path", help="from a file", secret=True),
+    Setting(name="events_token", parse=token, default=None, unit="secret", help="may send usage events", secret=True),
+    Setting(name="events_token_file", parse=token_file, default=None, unit="path", help="from a file", secret=True),
     Setting(
         name="log_level", parse=choice("debug", "info", "warning", "error"), default="info", unit="level", help="logs"
     ),
@@ -89,6 +91,7 @@ class Settings:
     read_token: str | None
     write_token: str | None
     push_token: str | None
+    events_token: str | None
     log_level: str
     log_format: str
 
@@ -128,7 +131,8 @@ def _faults_between(values: dict[str, Any]) -> list[str]:
         faults.append("SPENDGATE_WRITE_TOKEN: is needed when the page is served beyond loopback")
     given = [values[name] for name in SECRETS if values[name] is not None]
     if len(set(given)) != len(given):
-        faults.append("SPENDGATE_READ_TOKEN, SPENDGATE_WRITE_TOKEN, SPENDGATE_PUSH_TOKEN: must differ from each other")
+        names = ", ".join(f"SPENDGATE_{name.upper()}" for name in SECRETS)
+        faults.append(f"{names}: must differ from each other")
     if values["read_token"] is not None and values["write_token"] is None:
         faults.append("SPENDGATE_WRITE_TOKEN: is needed beside a read token, or nobody could change a rule")
     public = values["public_url"]

@@ -14,7 +14,7 @@ from ledger.keys import PartitionKeys, partition_of
 from ledger.plans import CountedWindow
 from ledger.record_text import parse_record
 from ledger.store_commands import read_each, store_errors
-from ledger.windows import Calendar, Window, WindowType, window_at
+from ledger.windows import Calendar, Window, last_days
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -158,12 +158,7 @@ class SpendReader:
 
     async def days(self, user_id: str, calendar: Calendar, *, now_ms: int, days: int = DAYS_KEPT) -> list[DaySpend]:
         """Return a user's spend by day of a calendar, the oldest first, today last; counters are kept 35 days."""
-        windows: list[Window] = []
-        moment_s: float = now_ms / 1000
-        for _ in range(days):
-            windows.append(window_at(WindowType.DAY, calendar, moment_s))
-            moment_s = windows[-1].start_s - 1
-        windows.reverse()
+        windows = last_days(calendar, now_ms / 1000, days)
         counters = await self.counters([(user_id, window) for window in windows])
         return [DaySpend(*pair) for pair in zip(windows, counters, strict=True)]
 

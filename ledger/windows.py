@@ -129,3 +129,14 @@ def rfc3339(time_ms: int) -> str:
     moment = datetime.fromtimestamp(time_ms // 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%S")
     rest = time_ms % 1000
     return f"{moment}.{rest:03d}Z" if rest else f"{moment}Z"
+
+
+def last_days(calendar: Calendar, now_s: float, days: int) -> list[Window]:
+    """Return the last days of a calendar, the oldest first, today last."""
+    windows: list[Window] = []
+    moment_s = now_s
+    for _ in range(days):
+        windows.append(window_at(WindowType.DAY, calendar, moment_s))
+        moment_s = windows[-1].start_s - 1
+    windows.reverse()
+    return windows

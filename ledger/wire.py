@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ledger.decisions import CounterState
+from ledger.decisions import CounterState, Settlement
 from ledger.money import usd_number
 from ledger.windows import Window, rfc3339
 
@@ -31,6 +31,21 @@ def counter_fields(counter: CounterState) -> dict[str, Any]:
         "spend_usd": usd_number(counter.spend_nanos),
         "held_usd": usd_number(counter.held_nanos),
         "calls": counter.calls,
+    }
+
+
+def charge_fields(settlement: Settlement, *, model: str, group: str | None) -> dict[str, Any]:
+    """Return the answer to a usage event that was charged."""
+    return {
+        "request_id": settlement.request_id,
+        "replayed": settlement.replayed,
+        "user_id": settlement.user_id or None,
+        "tier": settlement.tier,
+        "group": group,
+        "model": model,
+        "cost_usd": usd_number(settlement.charged_nanos),
+        "unpriced": settlement.unpriced,
+        "recorded_at": rfc3339(settlement.at_ms),
     }
 
 

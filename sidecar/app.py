@@ -13,8 +13,10 @@ from sidecar.api.problems import problem_middleware
 from sidecar.api.rules import RuleHandlers
 from sidecar.api.stream import StreamHandlers
 from sidecar.api.supervisor import SupervisorHandlers
+from sidecar.api.usage_events import UsageEventHandlers
 from sidecar.api.users import UserHandlers
 from sidecar.enforcer import Enforcer
+from sidecar.event_recorder import EventRecorder
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings, is_loopback
@@ -27,7 +29,9 @@ CLOSE_STREAMS: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("CL
 """What a listener awaits before it closes: once aiohttp has begun to, nothing that a caller sends is read."""
 
 
-def make_decision_app(*, enforcer: Enforcer, rules: RuleCache, settings: Settings, metrics: Metrics) -> web.Application:
+def make_decision_app(
+    *, enforcer: Enforcer, recorder: EventRecorder, rules: RuleCache, settings: Settings, metrics: Metrics
+) -> web.Application:
     """Return the application that answers decisions."""
     check = access_check(is_local=is_loopback(settings.host), token=settings.decision_token)
     middlewares = [problem_middleware(metrics), access_middleware(check)]
@@ -39,6 +43,7 @@ def make_decision_app(*, enforcer: Enforcer, rules: RuleCache, settings: Setting
     app.add_routes(streams.routes())
     app[CLOSE_STREAMS] = streams.stop
     app.add_routes(UserHandlers(enforcer).routes())
+    app.add_routes(UsageEventHandlers(recorder, metrics, token=settings.decision_token).routes())
     app.add_routes(
         RuleHandlers(
             rules,

@@ -92,6 +92,9 @@ class Metrics:
         self._unpriced = Counter(
             "spendgate_unpriced_calls", "Usages for which the price book has no price.", registry=registry
         )
+        self._usage_events = Counter(
+            "spendgate_usage_events", "Usage events, by what became of them.", ("result",), registry=registry
+        )
         self._prices_built_ms: int | None = None
         age = Gauge(
             "spendgate_prices_age_seconds", "Age of the price book in force; NaN without one.", registry=registry
@@ -155,6 +158,10 @@ class Metrics:
     def record_problem(self, code: str) -> None:
         """Count an answer that was no decision."""
         self._problems.labels(code).inc()
+
+    def record_usage_event(self, result: str) -> None:
+        """Count a usage event: charged, unpriced, replayed, or the code of its problem."""
+        self._usage_events.labels(result).inc()
 
     def record_rules_rejected(self) -> None:
         """Count a rule set that was refused."""

@@ -1,5 +1,6 @@
 """Plans of the rule set in force, compiled once and kept until a window ends, a rule expires or the rules change."""
 
+from collections.abc import Callable
 from typing import Final
 
 from ledger.plans import Plan, compile_plan
@@ -9,9 +10,10 @@ MAX_PLANS: Final = 4096
 
 
 class PlanCache:
-    """Bounded; emptied when full. All users of a tier without an override share one plan."""
+    """Bounded; emptied when full. All users of a tier without an override share one plan, which `make` makes."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[RuleSet, str, str | None, int], Plan] = compile_plan) -> None:
+        self._make = make
         self._rule_set = EMPTY_RULE_SET
         self._plans: dict[tuple[str | None, str | None], Plan] = {}
 
@@ -28,7 +30,7 @@ class PlanCache:
         plan = self._plans.get(key)
         if plan is not None and plan.valid_from_ms <= at_ms < plan.valid_until_ms:
             return plan
-        fresh = compile_plan(rule_set, user_id, tier, at_ms)
+        fresh = self._make(rule_set, user_id, tier, at_ms)
         if plan is None or fresh.valid_from_ms >= plan.valid_from_ms:
             self._keep(key, fresh)
         return fresh

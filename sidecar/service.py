@@ -17,6 +17,7 @@ from ledger.rule_store import RuleStore
 from sidecar.allowance_log import kept_policy
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.enforcer import Enforcer
+from sidecar.event_recorder import EventRecorder
 from sidecar.failure_policy import FailurePolicy
 from sidecar.heartbeat import Heartbeat
 from sidecar.lanes import ANSWER_MARGIN_S, depth, make_lanes, meet_store
@@ -158,6 +159,7 @@ async def _serving(
         metrics=metrics,
         deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
     )
+    recorder = EventRecorder(lanes=lanes, rules=rules, clock=clock, pricing=pricing, metrics=metrics)
     sweeper = Sweeper(
         ledger,
         clock,
@@ -168,7 +170,7 @@ async def _serving(
     background.start(sweeper.run())
     background.start(watch_loop_lag(metrics.set_loop_lag))
     listeners = Listeners(
-        make_decision_app(enforcer=enforcer, rules=rules, settings=settings, metrics=metrics),
+        make_decision_app(enforcer=enforcer, recorder=recorder, rules=rules, settings=settings, metrics=metrics),
         make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: depth(lanes)),
     )
     await listeners.open(settings, place)

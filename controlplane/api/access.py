@@ -25,7 +25,9 @@ COOKIE: Final = "sg_session"
 ACTOR_HEADER: Final = "X-Spendgate-Actor"
 API: Final = "/api/"
 RULE_SETS: Final = frozenset({"/api/v1/rules/import", "/api/v1/rules/export", "/api/v1/prices"})
-PUBLIC: Final = re.compile(r"/login|/favicon\.ico|/static/.*|/api/v1/session")
+EVENTS_PATH: Final = "/api/events"
+PUBLIC: Final = re.compile(rf"/login|/favicon\.ico|/static/.*|/api/v1/session|{EVENTS_PATH}")
+"""What has its own idea of who may call; usage events bring their token in the body."""
 LOG_IN: Final = "/login"
 SEE_OTHER_METHODS: Final = frozenset({"GET", "HEAD"})
 

@@ -21,6 +21,7 @@ from controlplane.api.openapi_parameters import (
 from controlplane.api.openapi_problems import BODY, LOCKED, OPEN, READ, RULES, WRITE
 from controlplane.api.openapi_reads import read_schemas
 from controlplane.api.openapi_rules import rule_schemas
+from controlplane.api.openapi_usage import BREAKDOWN, EVENT, usage_schemas
 from controlplane.api.openapi_webhooks import WEBHOOKS, webhook_schemas
 from ledger.json_schema import TIER, USER_ID, nullable, ref
 
@@ -30,8 +31,9 @@ API_VERSION: Final = "1"
 def openapi_document() -> dict[str, Any]:
     """Return the document."""
     paths: dict[str, Any] = {}
-    for operation in (*SESSIONS, *rule_operations(), *SETTINGS, *PRICES, *RULE_SETS, *READS, *WEBHOOKS):
+    for operation in (*SESSIONS, *rule_operations(), *SETTINGS, *PRICES, *RULE_SETS, *READS, *WEBHOOKS, *BREAKDOWN):
         paths.setdefault(f"/api/v1{operation.path}", {})[operation.method] = describe(operation)
+    paths[EVENT.path] = {EVENT.method: describe(EVENT)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -42,7 +44,7 @@ def openapi_document() -> dict[str, Any]:
         "servers": [{"url": "http://127.0.0.1:8788", "description": "The page's listener"}],
         "paths": paths,
         "components": {
-            "schemas": {**rule_schemas(), **read_schemas(), **webhook_schemas()},
+            "schemas": {**rule_schemas(), **read_schemas(), **webhook_schemas(), **usage_schemas()},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "Needed where tokens are set."},
                 "session": {"type": "apiKey", "in": "cookie", "name": "sg_session"},

@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from controlplane.api.breakdown import BreakdownHandlers
 from controlplane.api.dry_run import DryRunHandlers
 from controlplane.api.event_stream import LiveSources
 from controlplane.api.events import EventHandlers
@@ -15,6 +16,7 @@ from controlplane.api.usage import UsageHandlers
 from controlplane.api.users import UserHandlers
 from controlplane.sidecars import SidecarBoard
 from controlplane.usage import UsageReader
+from ledger.breakdown_reader import BreakdownReader
 from ledger.event_log import EventLog
 from ledger.operations import Ledger
 from ledger.rule_book import RuleBook
@@ -28,6 +30,7 @@ class ReadParts:
 
     log: EventLog
     spend: SpendReader
+    breakdown: BreakdownReader
     ledger: Ledger
     board: SidecarBoard
     book: Callable[[], RuleBook]
@@ -35,7 +38,7 @@ class ReadParts:
 
 
 def read_routes(parts: ReadParts) -> list[web.RouteDef]:
-    """Return the routes of events, users, usage, tiers, dry runs and sidecars."""
+    """Return the routes of events, users, usage, tiers, dry runs, the breakdown and sidecars."""
 
     def rules() -> RuleSet:
         return parts.book().rule_set()
@@ -51,5 +54,6 @@ def read_routes(parts: ReadParts) -> list[web.RouteDef]:
         *UsageHandlers(usage, rules=rules).routes(),
         *TierHandlers(usage, rules=rules).routes(),
         *DryRunHandlers(parts.spend, rules=rules).routes(),
+        *BreakdownHandlers(parts.breakdown, parts.spend, rules=rules).routes(),
         *SidecarHandlers(parts.board).routes(),
     ]

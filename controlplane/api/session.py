@@ -49,8 +49,8 @@ class SessionHandlers:
                 "no token is set here: everything is open to this machine, and there is nothing to log in to"
             )
         scope = self._access.log_in(token, request.remote)
-        if scope is Scope.PUSH:
-            raise Forbidden("a push token opens no session; it imports and exports rules")
+        if scope in {Scope.PUSH, Scope.EVENTS}:
+            raise Forbidden(f"a token of the scope {scope} opens no session; programs use it")
         caller = Caller(scope=scope, actor=actor_of(f"{scope} token", name))
         self._close(request)
         response = answer({"scope": caller.scope, "actor": caller.actor, "needs_token": True}, status=201)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ledger.errors import LedgerError
 
+EVENTS_PATH: Final = "/api/events"
 LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "[::1]", ""})
 
 
@@ -33,17 +34,25 @@ class Unauthorized(LedgerError):
     status = 401
 
 
-def check_token(request: web.BaseRequest, token: str) -> None:
-    """Raise `Unauthorized` unless the request carries the token; compared in constant time."""
+def has_token(request: web.BaseRequest, token: str) -> bool:
+    """Say whether the request carries the token; compared in constant time."""
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     # Bytes that are no UTF-8 arrive as surrogates; they are as wrong as any other token, not a fault of ours.
     sent = given.strip().encode(errors="surrogateescape")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(sent, token.encode()):
+    return scheme.lower() == "bearer" and hmac.compare_digest(sent, token.encode())
+
+
+def check_token(request: web.BaseRequest, token: str) -> None:
+    """Raise `Unauthorized` unless the request carries the token."""
+    if not has_token(request, token):
         raise Unauthorized("send the token as `Authorization: Bearer ...`")
 
 
 def access_check(*, is_local: bool, token: str | None) -> Callable[[web.BaseRequest], None]:
-    """Return the check of the decision listener, which raises; pushes of rules check a token of their own."""
+    """Return the check of the decision listener, which raises.
+
+    Pushes of rules check a token of their own; usage events may bring it in their body.
+    """
 
     def check(request: web.BaseRequest) -> None:
         headers = request.headers
@@ -51,7 +60,7 @@ def access_check(*, is_local: bool, token: str | None) -> Callable[[web.BaseRequ
             raise BadHost("this listener serves localhost only")
         if is_local and "Origin" in headers:
             raise CrossOrigin("this listener serves apps, not pages in browsers; send no Origin header")
-        if token is not None and request.method != "PUT":
+        if token is not None and request.method != "PUT" and request.path != EVENTS_PATH:
             check_token(request, token)
 
     return check

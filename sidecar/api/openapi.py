@@ -5,9 +5,22 @@ from typing import Any, Final
 
 from ledger.decisions import Operation
 from ledger.json_schema import TIER, USER_ID, Schema, ref
+from ledger.usage_event_schema import USAGE_EVENT_EXAMPLE, usage_event_schemas
 from sidecar.api.bodies import JSON, MSGPACK
 from sidecar.api.openapi_examples import ANSWERS, BATCH, REQUESTS, RULE_SET
-from sidecar.api.openapi_problems import ADMIT, ANY, BODY, HOLD, PUSH, READ, SETTLE, STORE, STREAM, problem_responses
+from sidecar.api.openapi_problems import (
+    ADMIT,
+    ANY,
+    BODY,
+    EVENT,
+    HOLD,
+    PUSH,
+    READ,
+    SETTLE,
+    STORE,
+    STREAM,
+    problem_responses,
+)
 from sidecar.api.openapi_rules import rule_schemas, view_schemas
 from sidecar.api.openapi_schemas import answer_schemas, request_schemas
 
@@ -36,9 +49,22 @@ def openapi_document() -> dict[str, Any]:
             "description": "A decision is always HTTP 200; anything else means that there is no decision.",
         },
         "servers": [{"url": "http://127.0.0.1:8787", "description": "The decision listener"}],
-        "paths": {**_decision_paths(), **_stream_path(), **_user_paths(), **_rule_paths(), **_admin_paths()},
+        "paths": {
+            **_decision_paths(),
+            **_stream_path(),
+            **_event_path(),
+            **_user_paths(),
+            **_rule_paths(),
+            **_admin_paths(),
+        },
         "components": {
-            "schemas": {**request_schemas(), **answer_schemas(), **rule_schemas(), **view_schemas()},
+            "schemas": {
+                **request_schemas(),
+                **answer_schemas(),
+                **usage_event_schemas(),
+                **rule_schemas(),
+                **view_schemas(),
+            },
             "securitySchemes": {"decisionToken": _bearer("decisions"), "pushToken": _bearer("pushes of rules")},
         },
     }
@@ -90,6 +116,20 @@ def _stream_path() -> dict[str, Any]:
                     "101": {"description": "The connection is a WebSocket now"},
                     **problem_responses(STREAM),
                 },
+            }
+        }
+    }
+
+
+def _event_path() -> dict[str, Any]:
+    return {
+        "/api/events": {
+            "post": {
+                "operationId": "usageEvent",
+                "summary": "Charge a call that was made without asking; never refused because of a limit",
+                "security": DECISION_SECURITY,
+                "requestBody": _body("UsageEvent", USAGE_EVENT_EXAMPLE),
+                "responses": _responses("UsageCharge", EVENT, "usageEvent"),
             }
         }
     }

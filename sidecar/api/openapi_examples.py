@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from ledger.decisions import Operation
+from ledger.usage_event_schema import USAGE_CHARGE_EXAMPLE
 
 REQUESTS: Final[dict[Operation, dict[str, Any]]] = {
     Operation.CHECK: {"user_id": "user-42", "tier": "pro", "request_id": "call-1", "cost_usd": 0.0125},
@@ -81,6 +82,7 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
         reconstructed=False,
         unpriced=False,
     ),
+    "usageEvent": USAGE_CHARGE_EXAMPLE,
     "putRules": {"revision": 42, "rules": 1, "changed": True},
 }
 """By operation."""

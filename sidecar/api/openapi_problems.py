@@ -48,6 +48,7 @@ BODY: Final = (*READ, "body_too_large", "unsupported_media_type")
 ADMIT: Final = (*BODY, "counter_overflow", "request_mismatch")
 HOLD: Final = (*BODY, *CONFLICTS, "hold_not_found", *STORE)
 SETTLE: Final = (*HOLD, "hold_too_old")
+EVENT: Final = (*BODY, "request_mismatch", *STORE)
 STREAM: Final = (*ANY, "not_a_websocket", "stopping", "too_many_streams")
 PUSH: Final = (*BODY, "invalid_rules", "push_disabled", "rules_from_file", "rules_from_store", "stale_revision")
 

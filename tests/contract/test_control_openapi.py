@@ -190,3 +190,15 @@ async def test_the_document_is_served(control: ControlPlane) -> None:
     """To whoever may look."""
     answer = await control.call("GET", "/api/v1/openapi.json")
     assert (200, DOCUMENT) == (answer.status, answer.document)
+
+
+async def test_usage_events_and_the_breakdown_are_as_described(control: ControlPlane) -> None:
+    """Charged, repeated, refused; the rows, and as CSV."""
+    event = {"model": "m", "user_id": "ann", "tier": "pro", "input_tokens": 1, "output_tokens": 2, "request_id": "r"}
+    for changes in ({}, {}, {"output_tokens": 3}, {"tier": "*"}, {"request_id": None, "user_id": None, "group": "g"}):
+        _check("usageEvent", await control.call("POST", "/api/events", event | changes))
+    _check("usageEvent", await control.call("POST", "/api/events", b"nonsense"))
+    for query in ("", "?by=model&unpriced=true", "?by=tier&sort=average&order=asc&limit=1", "?by=user", "?days=36"):
+        _check("breakdown", await control.call("GET", f"/api/v1/breakdown{query}"))
+    _check("breakdownCsv", await control.call("GET", "/api/v1/breakdown.csv?by=model&days=2"))
+    _check("breakdownCsv", await control.call("GET", "/api/v1/breakdown.csv?q=x"))

@@ -75,8 +75,8 @@ def test_the_document_is_valid() -> None:
 def test_every_route_for_decisions_is_documented_and_the_other_way_round() -> None:
     """No route without a description, no description without a route."""
     settings = Settings.read({"SPENDGATE_REDIS_URL": "redis://127.0.0.1"}, {})
-    enforcer: Any = object()
-    app = make_decision_app(enforcer=enforcer, rules=RuleCache(), settings=settings, metrics=Metrics())
+    nothing: Any = object()
+    app = make_decision_app(enforcer=nothing, recorder=nothing, rules=RuleCache(), settings=settings, metrics=Metrics())
     assert _routes(app) == _documented(is_admin=False)
 
 

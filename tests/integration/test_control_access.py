@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from controlplane.auth import MAX_FAILURES
 from tests.support.control_plane import (
+    EVENTS_TOKEN,
     PUSH_TOKEN,
     READ_TOKEN,
     TOKENS,
@@ -52,6 +53,9 @@ async def _log_in(control: ControlPlane, token: str = WRITE_TOKEN) -> dict[str, 
         (403, "POST", NOWHERE, READ_TOKEN),
         (403, "DELETE", NOWHERE, READ_TOKEN),
         (403, "PUT", NOWHERE, PUSH_TOKEN),
+        (403, "GET", NOWHERE, EVENTS_TOKEN),
+        (403, "POST", NOWHERE, EVENTS_TOKEN),
+        (403, "POST", "/api/v1/rules/import", EVENTS_TOKEN),
         (404, "POST", NOWHERE, WRITE_TOKEN),
         (403, "POST", "/api/v1/rules/import", READ_TOKEN),
     ],

@@ -15,7 +15,13 @@ from controlplane.settings import Settings
 READ_TOKEN = "read-token-of-a-test"
 WRITE_TOKEN = "write-token-of-a-test"
 PUSH_TOKEN = "push-token-of-a-test"
-TOKENS = {"read_token": READ_TOKEN, "write_token": WRITE_TOKEN, "push_token": PUSH_TOKEN}
+EVENTS_TOKEN = "events-token-of-a-test"
+TOKENS = {
+    "read_token": READ_TOKEN,
+    "write_token": WRITE_TOKEN,
+    "push_token": PUSH_TOKEN,
+    "events_token": EVENTS_TOKEN,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from controlplane.api.problems import problem_middleware
 from controlplane.api.reads import ReadParts, read_routes
 from controlplane.metrics import Metrics
 from controlplane.sidecars import SidecarBoard
+from ledger.breakdown_reader import BreakdownReader
 from ledger.decisions import Decision, Operation
 from ledger.event_log import EventLog
 from ledger.heartbeats import Heartbeats
@@ -119,6 +120,7 @@ async def control_reads(store_url: str, *, partitions: int = 1) -> AsyncIterator
         parts = ReadParts(
             log=log,
             spend=spend,
+            breakdown=BreakdownReader(client, workspace, partitions),
             ledger=ledger,
             board=SidecarBoard(control.heartbeats, control.book),
             book=control.book,

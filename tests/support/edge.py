@@ -20,6 +20,7 @@ from sidecar.app import make_admin_app, make_decision_app
 from sidecar.breaker import Breaker, BreakerLimits
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
+from sidecar.event_recorder import EventRecorder
 from sidecar.failure_policy import FailurePolicy
 from sidecar.learned_outputs import LearnedOutputs
 from sidecar.listeners import Listeners
@@ -155,9 +156,9 @@ async def running_edge(directory: Path, *, rule_set: RuleSet | None = None, **se
     rules = RuleCache(current=rule_set or edge_rules())
     rules.on_change(metrics.set_rules)
     metrics.set_rules(rules.current)
-    enforcer = _enforcer(ledger, rules, metrics)
+    enforcer, recorder = _use_cases(ledger, rules, metrics)
     listeners = Listeners(
-        make_decision_app(enforcer=enforcer, rules=rules, settings=configured, metrics=metrics),
+        make_decision_app(enforcer=enforcer, recorder=recorder, rules=rules, settings=configured, metrics=metrics),
         make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: 0),
     )
     await listeners.open(configured)
@@ -186,7 +187,7 @@ def _settings(directory: Path, changes: dict[str, object]) -> Settings:
     return Settings.read(environment | {f"SPENDGATE_{name.upper()}": str(value) for name, value in changes.items()}, {})
 
 
-def _enforcer(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> Enforcer:
+def _use_cases(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> tuple[Enforcer, EventRecorder]:
     breaker = Breaker(BreakerLimits())
     lanes = Lanes(
         partition_of=lambda _: 0,
@@ -195,13 +196,15 @@ def _enforcer(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> Enfo
         breakers=[breaker],
     )
     clock = StoreClock(wall_ms=lambda: NOON_MS, monotonic_ms=lambda: 0.0)
-    return Enforcer(
+    pricing = Pricing(rules, LearnedOutputs(), metrics)
+    enforcer = Enforcer(
         ledger=ledger,
         lanes=lanes,
         rules=rules,
         clock=clock,
         policy=FailurePolicy(clock, memory_allowance(clock.now_ms)),
-        pricing=Pricing(rules, LearnedOutputs(), metrics),
+        pricing=pricing,
         metrics=metrics,
         deadline_s=DEADLINE_S,
     )
+    return enforcer, EventRecorder(lanes=lanes, rules=rules, clock=clock, pricing=pricing, metrics=metrics)

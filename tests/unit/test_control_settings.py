@@ -35,7 +35,7 @@ def test_any_other_address_needs_a_token_that_may_write(host: str) -> None:
 
 def test_tokens_must_differ() -> None:
     """One secret with two scopes would be the wider one by accident."""
-    assert ["SPENDGATE_READ_TOKEN, SPENDGATE_WRITE_TOKEN, SPENDGATE_PUSH_TOKEN"] == _faults(
+    assert ["SPENDGATE_READ_TOKEN, SPENDGATE_WRITE_TOKEN, SPENDGATE_PUSH_TOKEN, SPENDGATE_EVENTS_TOKEN"] == _faults(
         READ_TOKEN=TOKEN, WRITE_TOKEN=TOKEN
     )
 

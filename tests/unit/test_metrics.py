@@ -138,6 +138,7 @@ def test_every_metric_is_documented_as_it_is() -> None:
     metrics = Metrics(version="1")
     metrics.record_decision(_decision(), 0.001)
     metrics.record_settlement(_settlement())
+    metrics.record_usage_event("charged")
     metrics.record_problem("x")
     metrics.record_store_error("x")
     metrics.set_rules_source("store")
