@@ -3,14 +3,13 @@
 import argparse
 import dataclasses
 import json
-import os
 
 from cli.arguments import Subcommands, add_json_argument
-from cli.failure import CommandFailed, WrongUsage
+from cli.failure import CommandFailed
+from cli.store_arguments import add_store_arguments, store_of
 from ledger.audit import AuditReport, audit
 from ledger.audit_difference import Difference
 from ledger.errors import LedgerError
-from ledger.keys import WORKSPACE_PATTERN
 from ledger.money import usd_text
 
 
@@ -19,26 +18,16 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "audit", allow_abbrev=False, help="recompute the counters from the records and list differences"
     )
-    parser.add_argument(
-        "--redis-url", default=os.environ.get("SPENDGATE_REDIS_URL"), help="the store's URL [SPENDGATE_REDIS_URL]"
-    )
-    parser.add_argument(
-        "--workspace",
-        default=os.environ.get("SPENDGATE_WORKSPACE", "default"),
-        help="the workspace to audit [SPENDGATE_WORKSPACE, default: default]",
-    )
+    add_store_arguments(parser)
     add_json_argument(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Audit and print; 1 when something differs."""
-    if not arguments.redis_url:
-        raise WrongUsage("no store to audit: pass --redis-url or set SPENDGATE_REDIS_URL")
-    if not WORKSPACE_PATTERN.fullmatch(arguments.workspace):
-        raise WrongUsage("--workspace must be 1 to 64 of a-z, 0-9 and -")
+    url, workspace = store_of(arguments)
     try:
-        report = audit(arguments.redis_url, arguments.workspace)
+        report = audit(url, workspace)
     except (LedgerError, ValueError) as error:
         raise CommandFailed(str(error)) from error
     print(json.dumps(_document(report)) if arguments.json else "\n".join(report.lines))

@@ -15,6 +15,7 @@ from cli import (
     audit,
     controlplane,
     demo,
+    doctor,
     explain,
     healthcheck,
     prices,
@@ -30,7 +31,7 @@ EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 COMMANDS: Final = (
-    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit),
+    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit, doctor),
     *(replay_command, trace_command, demo),
 )
 

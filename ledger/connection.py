@@ -6,7 +6,7 @@ from typing import Any
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import MovedError, RedisError
 
 from ledger.cluster import ClusterTopology
 from ledger.errors import LedgerError, StoreUnavailable
@@ -21,13 +21,17 @@ from ledger.store_url import StoreKind, StoreUrl
 StoreClient = redis.Redis
 """What other rooms may name, but not use."""
 
-PERSISTENCE_ADVICE = "appendonly is off: spend since the last snapshot is lost when the store stops; set appendonly yes"
-
 
 class PartitionMismatch(LedgerError):
     """The workspace was created with another number of partitions; keys of users would be looked for elsewhere."""
 
     code = "partition_mismatch"
+
+
+class WrongTopology(LedgerError):
+    """The URL names one server, but it belongs to a Cluster, where others have most of the keys."""
+
+    code = "wrong_topology"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,40 +82,29 @@ def _server_client(url: str, timeouts: StoreTimeouts, max_connections: int) -> "
 
 
 async def claim_partitions(client: "redis.Redis", workspace: str, partitions: int) -> None:
-    """Write the number of partitions once; raise `PartitionMismatch` if the workspace has another one."""
+    """Write the number of partitions once.
+
+    Raises `PartitionMismatch` if the workspace has another one, `WrongTopology` for one server of a Cluster.
+    """
     key = meta_key(workspace)
     try:
         await _command(client, "HSETNX", key, "partitions", partitions)
         stored = int(await _command(client, "HGET", key, "partitions"))
+    except MovedError as error:
+        raise WrongTopology("the store is a Cluster: begin its URL with redis+cluster://") from error
     except (RedisError, OSError) as error:
         raise StoreUnavailable(f"the store did not answer: {error}") from error
     if stored != partitions:
         raise PartitionMismatch(f"workspace {workspace} has {stored} partitions, not {partitions}", field="partitions")
 
 
-async def store_warnings(client: "redis.Redis") -> list[str]:
-    """Return what is dangerous about the store's settings: eviction, and a missing append-only file.
-
-    A server that hides its settings (CONFIG renamed, or no permission) gives one warning that says so.
-    """
+async def stored_partitions(client: "redis.Redis", workspace: str) -> int | None:
+    """Return the number of partitions of a workspace, None if it has none yet; raises `StoreUnavailable`."""
     try:
-        policy = await _setting(client, "maxmemory-policy")
-        append_only = await _setting(client, "appendonly")
-    except ResponseError as error:
-        return [f"cannot read the store's settings ({error}): make sure of noeviction and appendonly yes"]
+        stored = await _command(client, "HGET", meta_key(workspace), "partitions")
     except (RedisError, OSError) as error:
         raise StoreUnavailable(f"the store did not answer: {error}") from error
-    warnings = []
-    if policy != "noeviction":
-        warnings.append(f"maxmemory-policy is {policy}: counters may be evicted and limits forgotten; set noeviction")
-    if append_only != "yes":
-        warnings.append(PERSISTENCE_ADVICE)
-    return warnings
-
-
-async def _setting(client: "redis.Redis", name: str) -> str:
-    reply: Any = await client.config_get(name)
-    return str(reply.get(name, ""))
+    return None if stored is None else int(stored)
 
 
 async def _command(client: "redis.Redis", *words: Any) -> Any:

@@ -14,7 +14,7 @@ from sidecar.enforcer import Lanes
 from sidecar.metrics import Metrics
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
-from sidecar.store_watch import greet_store, keep_greeting
+from sidecar.store_watch import StoreWatch
 
 ANSWER_MARGIN_S: Final = 0.01
 """Kept of the deadline for encoding and sending an answer."""
@@ -59,16 +59,20 @@ def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock:
     )
 
 
-async def meet_store(settings: Settings, ledger: RedisLedger, lanes: Lanes, background: Background) -> None:
+async def meet_store(
+    settings: Settings, ledger: RedisLedger, lanes: Lanes, metrics: Metrics, background: Background
+) -> None:
     """Have each breaker probe its store, and make the store known: now if it answers, else once it does."""
     breakers = list(dict.fromkeys(lanes.breakers))
     for number, breaker in enumerate(breakers):
         prober = Prober(breaker, partial(ledger.probe, number), timeout_s=settings.command_timeout_ms / 1000)
         background.start(prober.run())
-    if not await greet_store(settings):
+    watch = StoreWatch(settings, metrics)
+    greeted = await watch.greet()
+    if not greeted:
         for breaker in breakers:
             breaker.trip("the store did not answer at the start")
-        background.start(keep_greeting(settings))
+    background.start(watch.run(greeted=greeted))
 
 
 def depth(lanes: Lanes) -> int:

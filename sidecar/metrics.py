@@ -16,6 +16,7 @@ from prometheus_client import (
 from ledger.decisions import Decision, Settlement
 from ledger.money import NANOS_PER_USD
 from ledger.rules import RuleSet
+from ledger.store_checks import UNSAFE
 from sidecar.breaker import BreakerState
 from sidecar.condition import Condition
 
@@ -68,6 +69,14 @@ class Metrics:
         self._define_breaker()
         self._loop_lag = Gauge("spendgate_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
         self._streams = Gauge("spendgate_streams", "WebSocket streams that are open.", registry=registry)
+        self._unsafe = Gauge(
+            "spendgate_store_unsafe",
+            "1 while the store can lose or refuse money for this reason.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in UNSAFE:
+            self._unsafe.labels(reason).set(0)
         self._queue = Gauge("spendgate_queue_operations", "Operations waiting for the store.", registry=registry)
         build = Gauge("spendgate_build_info", "Version of this sidecar.", ("version",), registry=registry)
         build.labels(version).set(1)
@@ -144,6 +153,11 @@ class Metrics:
         """Count a failure of the store that an operation met."""
         self.store_failures += 1
         self._store_errors.labels(code).inc()
+
+    def set_store_unsafe(self, reasons: set[str]) -> None:
+        """Show why the store can lose or refuse money now, by itself (`ledger.store_checks.UNSAFE`)."""
+        for reason in UNSAFE:
+            self._unsafe.labels(reason).set(reason in reasons)
 
     def record_breaker(self, state: BreakerState, *, now_open: int) -> None:
         """Count a transition, and show how many breakers are open after it."""

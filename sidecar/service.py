@@ -147,7 +147,7 @@ async def _serving(
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     lanes = make_lanes(ledger, settings, metrics, clock)
-    await meet_store(settings, ledger, lanes, background)
+    await meet_store(settings, ledger, lanes, metrics, background)
     rules = pricing.rules
     enforcer = Enforcer(
         ledger=ledger,
