@@ -79,8 +79,7 @@ async def test_a_member_is_no_cluster(cluster: ClusterStore) -> None:
     client = connect(url, TIMEOUTS)
     try:
         with pytest.raises(WrongTopology, match=r"redis\+cluster://"):
-            for _ in range(50):
-                await claim_partitions(client, new_workspace(), 1)
+            await asyncio.gather(*[claim_partitions(client, new_workspace(), 1) for _ in range(50)])
     finally:
         await client.aclose()
 
