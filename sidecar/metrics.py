@@ -67,22 +67,25 @@ class Metrics:
         )
         self._define_rules()
         self._define_breaker()
+        self._define_safety()
         self._loop_lag = Gauge("spendgate_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
         self._streams = Gauge("spendgate_streams", "WebSocket streams that are open.", registry=registry)
-        self._unsafe = Gauge(
-            "spendgate_store_unsafe",
-            "1 while the store can lose or refuse money for this reason.",
-            ("reason",),
-            registry=registry,
-        )
-        for reason in UNSAFE:
-            self._unsafe.labels(reason).set(0)
         self._queue = Gauge("spendgate_queue_operations", "Operations waiting for the store.", registry=registry)
         build = Gauge("spendgate_build_info", "Version of this sidecar.", ("version",), registry=registry)
         build.labels(version).set(1)
         self.store_failures = 0
         self.condition = Condition()
         self._outcomes: dict[Outcome, Counter] = {}
+
+    def _define_safety(self) -> None:
+        self._unsafe = Gauge(
+            "spendgate_store_unsafe",
+            "1 while the store can lose or refuse money for this reason.",
+            ("reason",),
+            registry=self.registry,
+        )
+        for reason in UNSAFE:
+            self._unsafe.labels(reason).set(0)
 
     def _define_rules(self) -> None:
         registry = self.registry
