@@ -24,6 +24,7 @@ from cli import (
     trace_command,
     up,
     usage,
+    user,
 )
 from cli.failure import CommandFailed, WrongUsage
 
@@ -31,7 +32,7 @@ EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 COMMANDS: Final = (
-    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit, doctor),
+    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit, doctor, user),
     *(replay_command, trace_command, demo),
 )
 

@@ -36,8 +36,8 @@ class Format(StrEnum):
 class Kind(StrEnum):
     """What a webhook can be told of.
 
-    `degraded` and `recovered` are about sidecars and the store, `test` is sent when somebody asks for it, the rest are
-    events.
+    `store_lost` and `store_back` are about sidecars and the control plane, `test` is sent when somebody asks for it,
+    the rest are events.
     """
 
     THRESHOLD = "threshold"
@@ -51,12 +51,15 @@ class Kind(StrEnum):
     UNPRICED = EventType.UNPRICED
     UNATTRIBUTED = EventType.UNATTRIBUTED
     ADJUSTED = EventType.ADJUSTED
-    DEGRADED = "degraded"
-    RECOVERED = "recovered"
+    ERASED = EventType.ERASED
+    DEGRADED = EventType.DEGRADED
+    VOIDED = EventType.VOIDED
+    STORE_LOST = "store_lost"
+    STORE_BACK = "store_back"
     TEST = "test"
 
 
-DEFAULT_KINDS: Final = frozenset({Kind.THRESHOLD, Kind.BLOCKED, Kind.DEGRADED, Kind.RECOVERED})
+DEFAULT_KINDS: Final = frozenset({Kind.THRESHOLD, Kind.BLOCKED, Kind.STORE_LOST, Kind.STORE_BACK})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

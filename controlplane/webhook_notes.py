@@ -73,11 +73,11 @@ def note_of(event: Event, webhook: Webhook) -> Note | None:
 
 def health_note(kind: Kind, *, what: str, name: str, since: str, at_ms: int) -> Note:
     """Return a note of a sidecar or the store (`what`) that is degraded or has recovered, since a moment of its own."""
-    state = "decides without the store" if kind is Kind.DEGRADED else "is back to exact decisions"
+    state = "decides without the store" if kind is Kind.STORE_LOST else "is back to exact decisions"
     line = (
         f"{what} {name} {state}"
         if name
-        else f"{what} {'does not answer' if kind is Kind.DEGRADED else 'answers again'}"
+        else f"{what} {'does not answer' if kind is Kind.STORE_LOST else 'answers again'}"
     )
     return Note(
         kind=kind,
@@ -146,6 +146,9 @@ def _event_line(kind: Kind, event: Event) -> str:
         Kind.UNPRICED: "used a model without a price",
         Kind.UNATTRIBUTED: "settled what belongs to no hold",
         Kind.ADJUSTED: "was credited or corrected",
+        Kind.DEGRADED: "was let through without the store",
+        Kind.VOIDED: "was told no, and is not charged",
+        Kind.ERASED: "is the new name of a user who was erased",
     }
     parts = [f"{event.user_id or '(no user)'} {words[kind]}"]
     if event.spend_nanos is not None:

@@ -102,11 +102,11 @@ class WebhookTeller:
             note = note_of(event, self.webhook)
             if note is not None:
                 by_subject.setdefault(note.subject, note)
-        untold = await self.queue.untold(list(by_subject)) if by_subject else set()
-        notes = [note for subject, note in by_subject.items() if subject in untold]
+        untold = await self.queue.untold([note.id for note in by_subject.values()]) if by_subject else set()
+        notes = [note for note in by_subject.values() if note.id in untold]
         if notes:
             await self._deliver(notes, events, give_up_after_s=GIVE_UP_AFTER_S)
-            await self.queue.remember({note.subject: note.until_ms for note in notes}, now_ms=int(time.time() * 1000))
+            await self.queue.remember({note.id: note.until_ms for note in notes}, now_ms=int(time.time() * 1000))
         if events:
             await self.queue.done(events)
 

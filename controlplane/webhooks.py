@@ -86,7 +86,7 @@ class HealthWatch:
     """
 
     def __init__(self, tellers: Sequence[WebhookTeller]) -> None:
-        self._tellers = [each for each in tellers if each.webhook.kinds & {Kind.DEGRADED, Kind.RECOVERED}]
+        self._tellers = [each for each in tellers if each.webhook.kinds & {Kind.STORE_LOST, Kind.STORE_BACK}]
         self._silent_looks = 0
         self._seen: dict[str, int] = {}
 
@@ -95,10 +95,10 @@ class HealthWatch:
         if not answers:
             self._silent_looks += 1
             if self._silent_looks == LOOKS:
-                self._put(Kind.DEGRADED)
+                self._put(Kind.STORE_LOST)
             return
         if self._silent_looks >= LOOKS:
-            self._put(Kind.RECOVERED)
+            self._put(Kind.STORE_BACK)
         self._silent_looks = 0
 
     async def note_sidecars(self, now: SidecarsNow) -> None:
@@ -113,10 +113,10 @@ class HealthWatch:
                 told = await teller.queue.degraded()
                 for name in sorted(degraded - told):
                     if await teller.queue.note_degraded(name):
-                        teller.put(_sidecar_note(Kind.DEGRADED, live[name].host, name, at_ms))
+                        teller.put(_sidecar_note(Kind.STORE_LOST, live[name].host, name, at_ms))
                 for name in sorted(told - troubled):
                     if await teller.queue.note_recovered(name) and name in live:
-                        teller.put(_sidecar_note(Kind.RECOVERED, live[name].host, name, at_ms))
+                        teller.put(_sidecar_note(Kind.STORE_BACK, live[name].host, name, at_ms))
             except StoreUnavailable:
                 return
 

@@ -37,6 +37,7 @@ class EventType(StrEnum):
     ADJUSTED = "adjusted"
     DEGRADED = "degraded"
     VOIDED = "voided"
+    ERASED = "erased"
 
 
 ACTIONS: Final = frozenset({EventType.BLOCKED, EventType.WARNED, EventType.DRY_RUN})

@@ -80,6 +80,10 @@ class PartitionKeys:
         """The sorted set of a user's open holds; member: the record's key, score: the deadline, Unix ms."""
         return f"{self.prefix}holds:{user_id}"
 
+    def erasing(self, user_id: str) -> str:
+        """The name that a user gets whose erasure has begun and is not finished."""
+        return f"{self.prefix}erasing:{user_id}"
+
     def request(self, user_id: str, request_id: str) -> str:
         """The string that records one request id of a user."""
         return f"{self.prefix}request:{len(request_id)}:{request_id}:{user_id}"

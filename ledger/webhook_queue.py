@@ -130,7 +130,7 @@ class WebhookQueue:
             return
         subjects = {subject: max(until_ms, now_ms + DAY_MS) for subject, until_ms in subjects.items()}
         with store_errors("noting what a webhook was told"):
-            pipeline = self._client.pipeline(transaction=True)
+            pipeline = self._client.pipeline(transaction=False)
             pipeline.zadd(self._told, subjects)
             pipeline.zremrangebyscore(self._told, "-inf", now_ms)
             pipeline.pexpireat(self._told, max(subjects.values()), gt=True)

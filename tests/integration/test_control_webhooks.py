@@ -69,7 +69,7 @@ async def test_a_sidecar_without_the_store_is_told_once(
 ) -> None:
     """By one of two control planes, after two looks; its recovery as well."""
     monkeypatch.setattr(webhooks, "LOOK_S", 0.05)
-    path = _file(tmp_path, receiver, events=["degraded", "recovered"])
+    path = _file(tmp_path, receiver, events=["store_lost", "store_back"])
     async with (
         control_plane(store_url, webhooks=path) as first,
         control_plane(store_url, webhooks=path, workspace=first.workspace),
@@ -81,7 +81,7 @@ async def test_a_sidecar_without_the_store_is_told_once(
         await heartbeats.report(_report(store_ok=True))
         await receiver.until(notes=2)
         await client.aclose()
-    assert [note["kind"] for note in receiver.notes] == ["degraded", "recovered"]
+    assert [note["kind"] for note in receiver.notes] == ["store_lost", "store_back"]
     assert "pod-1" in receiver.notes[0]["text"]
 
 

@@ -122,7 +122,7 @@ def test_health_is_told_in_a_sentence() -> None:
     """Of a sidecar and of the store."""
     lines = [
         health_note(kind, what=what, name=name, since="1", at_ms=1).line
-        for kind in (Kind.DEGRADED, Kind.RECOVERED)
+        for kind in (Kind.STORE_LOST, Kind.STORE_BACK)
         for what, name in (("sidecar", "pod-1"), ("the store", ""))
     ]
     assert lines == [

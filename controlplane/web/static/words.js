@@ -9,7 +9,7 @@ export const EVENTS = {
   blocked: ["Blocked", "red"], warned: ["Warned", "amber"], dry_run: ["Dry run", "blue"], expired: ["Expired", ""],
   overrun: ["Overrun", "amber"], late_settle: ["Late settle", ""], reconstructed: ["Reconstructed", ""],
   unpriced: ["Unpriced", "amber"], unattributed: ["Unattributed", "amber"], adjusted: ["Adjusted", "green"],
-  degraded: ["Allowed without the store", "amber"], voided: ["Undone", ""],
+  degraded: ["Allowed without the store", "amber"], voided: ["Undone", ""], erased: ["Erased", "green"],
 };
 
 const REASONS = {
