@@ -18,6 +18,7 @@ import uvloop
 from bench.rule_stall import Heartbeat
 from cli.embedded import EmbeddedStore
 from controlplane.registry import Registry
+from ledger.bulk_work import leave_start_alone
 from ledger.connection import StoreTimeouts, connect
 from ledger.documents import decode_json
 from ledger.price_parsing import parse_price_book
@@ -55,6 +56,7 @@ def look_ups(book: PriceBook) -> None:
 async def stalls(url: str, document: dict[str, Any]) -> None:
     """Print how long putting a book in force stalls the loop of a control plane."""
     client = connect(url, TIMEOUTS)
+    leave_start_alone()  # As a control plane does.
     registry = Registry(RuleStore(client, workspace="bench"))
     stalls_ms, seconds = [], []
     for number in range(ROUNDS):

@@ -23,6 +23,7 @@ from bench.rule_stall import Heartbeat
 from cli.embedded import EmbeddedStore
 from controlplane.registry import Registry
 from ledger.background import Background
+from ledger.bulk_work import leave_start_alone
 from ledger.connection import StoreTimeouts, connect
 from ledger.rule_store import RuleStore
 from ledger.rules import RuleKind
@@ -133,6 +134,7 @@ def resident_mb() -> float:
 async def run(url: str, data_dir: Path) -> None:
     """Measure with few rules and with very many."""
     async with control_plane(url) as control, following(url, data_dir) as sidecar:
+        leave_start_alone()  # As a sidecar does.
         await control.ask("edit")
         await measure("one rule changed, few rules", control, sidecar, "edit", CHANGES)
         few_mb = resident_mb()

@@ -25,6 +25,7 @@ from controlplane.webhook_file import read_webhooks
 from controlplane.webhooks import WebhookPlace, Webhooks
 from ledger.background import Background, serve_until_stopped
 from ledger.breakdown_reader import BreakdownReader
+from ledger.bulk_work import leave_start_alone
 from ledger.connection import StoreClient, StoreTimeouts, claim_partitions, connect
 from ledger.errors import StoreUnavailable
 from ledger.event_log import EventLog
@@ -56,6 +57,7 @@ async def serve(settings: Settings, *, on_serving: Callable[[Listeners], None]) 
     """Do as `run`, on a running event loop. Raises `LedgerError` when a background task failed."""
 
     def tell(listeners: Listeners) -> None:
+        leave_start_alone()
         log.info("serving the page on %s, metrics on %s", listeners.page_url, listeners.admin_url)
         on_serving(listeners)
 

@@ -1,8 +1,9 @@
 """Usage: the tokens of one LLM call, as a caller tells them. `ledger.prices` says what they cost."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from typing import Final
 
 MAX_TOKENS: Final = 1_000_000_000
@@ -43,9 +44,9 @@ class UnknownOutput:
     estimate: Estimate | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # Frozen, it would take three times as long to make, for every call.
 class Usage:
-    """Tokens of one LLM call.
+    """Tokens of one LLM call, not to be changed.
 
     `input_tokens` excludes cache tokens. The wholes include their parts, which are never more than they (`PARTS`):
     `output_tokens` includes reasoning tokens. With `unknown_output` the output tokens are not known yet.
@@ -92,8 +93,11 @@ class Usage:
         if unknown is not None:
             parts.append(f"max={'' if unknown.max_output_tokens is None else unknown.max_output_tokens}")
             parts.append(f"estimate={unknown.estimate or ''}")
-        parts += [f"{name}={count}" for name in _RARE if (count := getattr(self, name))]
+        rare = _rare_counts(self)
+        if any(rare):
+            parts += [f"{name}={count}" for name, count in zip(_RARE, rare, strict=True) if count]
         return SEPARATOR.join(parts)
 
 
 _RARE: Final = tuple(name for name in COUNT_FIELDS if name not in {*WHOLES, "reasoning_tokens"})
+_rare_counts: Final[Callable[[Usage], tuple[int, ...]]] = attrgetter(*_RARE)

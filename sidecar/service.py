@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.background import Background, serve_until_stopped
+from ledger.bulk_work import leave_start_alone
 from ledger.connection import StoreTimeouts, connect, script_connection
 from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
@@ -61,8 +62,7 @@ async def serve(settings: Settings, *, on_serving: Callable[[Listeners], None], 
 
 def _calm_collector() -> None:
     """Leave what was made at start alone, and collect rarely: a decision makes garbage, but no cycles."""
-    gc.collect()
-    gc.freeze()
+    leave_start_alone()
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 

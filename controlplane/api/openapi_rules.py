@@ -154,9 +154,8 @@ def _settings_body() -> Schema:
 
 def _settings() -> Schema:
     fields = {name: {"type": "string"} for name in workspace()["properties"]}
-    return closed(
-        {**fields, "revision": COUNT, "rules_revision": COUNT, "rules": COUNT, "prices": COUNT, "price_version": TEXT}
-    )
+    counts = dict.fromkeys(("revision", "rules_revision", "rules", "prices"), COUNT)
+    return closed({**fields, **counts, "price_version": TEXT, "prices_built_at": nullable(MOMENT)})
 
 
 def _prices_result() -> Schema:

@@ -15,6 +15,7 @@ from controlplane.rule_errors import PreconditionFailed
 from ledger.rule_book import RuleBook
 from ledger.rule_fields import parse_note
 from ledger.rule_parsing import WORKSPACE_FIELDS
+from ledger.windows import rfc3339
 
 PATH: Final = "/api/v1/settings"
 BODY_FIELDS: Final = WORKSPACE_FIELDS | {"change_note"}
@@ -62,6 +63,7 @@ def settings_fields(book: RuleBook) -> dict[str, Any]:
         "rules": len(book.entries),
         "prices": book.prices.count,
         "price_version": book.prices.version,
+        "prices_built_at": None if book.prices.built_ms is None else rfc3339(book.prices.built_ms),
     }
 
 

@@ -10,6 +10,7 @@ UNKNOWN_OUTPUT_FIELDS: Final = ("max_output_tokens", "estimate")
 """What a usage may give instead of output tokens, where the call has not been made."""
 REQUIRED_TOKENS: Final = ("input_tokens", "output_tokens")
 USAGE_FIELDS: Final = frozenset({"provider", "model", *COUNT_FIELDS})
+NOT_COUNTED: Final = frozenset({"provider", "model", *UNKNOWN_OUTPUT_FIELDS})
 ESTIMATED_USAGE_FIELDS: Final = USAGE_FIELDS | frozenset(UNKNOWN_OUTPUT_FIELDS)
 
 _ESTIMATES: Final = {str(estimate): estimate for estimate in Estimate}
@@ -26,14 +27,15 @@ def decode_usage(value: object, *, may_estimate: bool = False) -> Usage:
     if not known.issuperset(value):
         unknown = min(str(name) for name in value if name not in known)
         raise InvalidInput(f"usage.{unknown} is not a field of usage", field=f"usage.{unknown}")
-    counts = {name: _count(value[name], name) for name in COUNT_FIELDS if value.get(name) is not None}
-    unknown_output = None
-    if may_estimate:
-        unknown_output = _unknown_output(value, is_known="output_tokens" in counts)
-    for name in REQUIRED_TOKENS:
-        if name not in counts and not (unknown_output and name == "output_tokens"):
-            raise _wrong_count(name)
-    if len(counts) > len(REQUIRED_TOKENS):
+    counts = {
+        name: _count(count, name) for name, count in value.items() if count is not None and name not in NOT_COUNTED
+    }
+    unknown_output = _unknown_output(value) if may_estimate else None
+    if "input_tokens" not in counts:
+        raise _wrong_count("input_tokens")
+    if unknown_output is None and "output_tokens" not in counts:
+        raise _wrong_count("output_tokens")
+    if not PARTS.keys().isdisjoint(counts):
         _raise_wholes(counts)
     provider = value.get("provider")
     return Usage(
@@ -44,9 +46,9 @@ def decode_usage(value: object, *, may_estimate: bool = False) -> Usage:
     )
 
 
-def _unknown_output(value: dict[str, Any], *, is_known: bool) -> UnknownOutput | None:
+def _unknown_output(value: dict[str, Any]) -> UnknownOutput | None:
     most, estimate = value.get("max_output_tokens"), value.get("estimate")
-    if is_known:
+    if value.get("output_tokens") is not None:
         for name in UNKNOWN_OUTPUT_FIELDS:
             if value.get(name) is not None:
                 raise InvalidInput(f"usage.{name} is given beside output_tokens; keep one", field=f"usage.{name}")

@@ -1,9 +1,11 @@
 // The workspace's settings: mode, plan, calendar, and what becomes of holds that nobody settles.
 
+import { plural } from "./amounts.js";
 import { call, canWrite } from "./api.js";
 import { confirmed, toast } from "./dialogs.js";
-import { byId, h, show } from "./dom.js";
+import { byId, h, name, show } from "./dom.js";
 import { changeSettings, startFrame } from "./frame.js";
+import { moment } from "./times.js";
 import { startWebhooks } from "./webhooks.js";
 
 const FIELDS = ["plan", "timezone", "week_start", "on_expiry", "estimate"];
@@ -17,6 +19,7 @@ async function load() {
     stored = answer.data;
     etag = answer.etag;
     for (const key of FIELDS) form.elements[key].value = stored[key];
+    byId("prices").replaceChildren(...priceFacts(stored));
     show(byId("settings-fault"));
   } catch (problem) {
     show(byId("settings-fault"), problem.message);
@@ -35,6 +38,11 @@ async function save(event) {
   if (done) toast("Saved. Sidecars follow within a second.");
   if (done && "plan" in changes) return location.reload();
   return done ? load() : undefined;
+}
+
+function priceFacts({ prices, price_version: version, prices_built_at: built }) {
+  if (!prices) return ["There are none: calls that tell tokens follow the rules' setting for models without a price."];
+  return [h("strong", null, plural(prices, "price")), ", version ", name(version), ...(built ? [", built ", moment(built)] : [])];
 }
 
 function consequences(changes) {
