@@ -10,7 +10,7 @@ from aiohttp import web
 from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator import validate
 
-from ledger.connection import PartitionMismatch
+from ledger.connection import PartitionMismatch, WrongTopology
 from ledger.decisions import Operation
 from ledger.errors import HoldConflict, InvalidInput, LedgerError, StoreUnavailable
 from ledger.script_answers import CONFLICTS
@@ -112,7 +112,7 @@ def _statuses(error: type[LedgerError]) -> dict[str, int]:
 
 def test_every_code_has_the_status_of_its_error() -> None:
     """Of the codes that an operation may answer; starting and conflicts by state have codes of their own."""
-    elsewhere = {PartitionMismatch.code, HoldConflict.code}
+    elsewhere = {PartitionMismatch.code, WrongTopology.code, HoldConflict.code}
     by_class = {code: status for code, status in _statuses(LedgerError).items() if code not in elsewhere}
     by_name = {"invalid_body": 400, "body_too_large": 413, "store_error": 503, **dict.fromkeys(CONFLICTS, 409)}
     assert {**by_class, **by_name} == STATUSES
@@ -121,7 +121,7 @@ def test_every_code_has_the_status_of_its_error() -> None:
 def test_every_path_and_every_code_is_documented() -> None:
     """A caller finds each path and each problem it may meet in the document for people."""
     text = HTTP_API.read_text()
-    startup_only = {PartitionMismatch.code}
+    startup_only = {PartitionMismatch.code, WrongTopology.code}
     words = {
         *DOCUMENT["paths"],
         *_statuses(LedgerError),
