@@ -12,6 +12,7 @@ from sidecar.append_log import AppendLog, LogLimits
 from sidecar.failure_policy import FailurePolicy
 from sidecar.log_segments import LogState, read_state
 from sidecar.metrics import Metrics
+from sidecar.rule_cache import RuleCache
 from sidecar.store_clock import StoreClock
 
 DIRECTORY_NAME: Final = "allowance"
@@ -22,11 +23,13 @@ log = logging.getLogger("spendgate.allowance")
 
 
 @contextlib.asynccontextmanager
-async def kept_policy(data_dir: Path, clock: StoreClock, metrics: Metrics) -> AsyncIterator[FailurePolicy]:
+async def kept_policy(
+    data_dir: Path, clock: StoreClock, metrics: Metrics, rules: RuleCache
+) -> AsyncIterator[FailurePolicy]:
     """Provide the policy of a sidecar, with the allowances that are kept in its data directory."""
     allowance = Allowance(now_ms=clock.now_ms, on_taken=metrics.record_allowance)
     async with kept_allowance(data_dir, allowance):
-        yield FailurePolicy(clock, allowance)
+        yield FailurePolicy(clock, allowance, knows_rules=lambda: rules.is_loaded)
 
 
 @contextlib.asynccontextmanager

@@ -104,7 +104,7 @@ async def running_sidecar(
         )
         clock = StoreClock()
         async with (
-            kept_policy(Path(settings.data_dir), clock, metrics) as policy,
+            kept_policy(Path(settings.data_dir), clock, metrics, rules) as policy,
             _pricing(settings, rules, metrics, background) as pricing,
             _serving(settings, ledger, pricing, metrics, background, place, clock, policy) as listeners,
         ):

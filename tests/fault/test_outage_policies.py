@@ -46,9 +46,9 @@ class Scene:
     workspace: str
     sidecar: SidecarProcess | None = None
 
-    async def start(self, **settings: object) -> SidecarProcess:
+    async def start(self, *, has_rules: bool = True, **settings: object) -> SidecarProcess:
         """Start the sidecar, off this loop, which serves the proxy; again on the same data after it was killed."""
-        rules = write_rules(self.directory / "rules.yaml", *RULES)
+        rules = write_rules(self.directory / "rules.yaml", *RULES) if has_rules else None
         configured = {**SETTINGS, **settings, "workspace": self.workspace}
         own = self.directory / "sidecar"
         process = await asyncio.to_thread(launch, own, self.proxy.url, rules, **configured)
@@ -239,6 +239,18 @@ async def test_a_start_without_the_store_waits_for_nobody(scene: Scene) -> None:
     assert ({tier: dict.fromkeys(USERS, count) for tier, count in ALLOWED.items()}, 1) == (first, is_open)
     assert took_s < 10  # A single call that waited for the store would take as long.
     assert 0 == await scene.metric("spendgate_breaker_open")
+
+
+async def test_a_start_without_store_and_rules_refuses(scene: Scene) -> None:
+    """There may be limits that it has never heard of; once it has heard that there are none, calls go through."""
+    scene.store.kill()
+    await scene.start(has_rules=False)
+    first = await scene.call("first")
+    scene.store.start()
+    await scene.until_exact()
+    await scene.until(lambda answer: answer.is_exact and answer.document["on_store_failure"] == "allow")
+
+    assert {tier: dict.fromkeys(USERS, 0) for tier in ALLOWED} == first
 
 
 async def test_an_idle_sidecar_notices_an_outage_by_itself(scene: Scene) -> None:

@@ -51,6 +51,13 @@ async def test_without_a_rule_the_call_is_allowed() -> None:
     assert (await decide(admission(), StoreUnavailable("gone"))).allowed
 
 
+async def test_before_any_rules_are_known_nothing_is_allowed() -> None:
+    """A sidecar that has met neither store nor rules cannot tell a user without a limit from one with; it says so."""
+    policy = FailurePolicy(StoreClock(), memory_allowance(lambda: NOON_MS), knows_rules=lambda: False)
+    answer = await policy.decide(admission(), StoreUnavailable("gone"))
+    assert (False, DENY) == (answer.allowed, answer.on_store_failure)
+
+
 def with_allowance(number: int, nanos: int) -> Admission:
     """Return a call of alice under an allowance of 5 nano-dollars."""
     call = admission(rule(on_store_failure=ALLOWANCE))
