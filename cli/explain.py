@@ -51,10 +51,19 @@ def _lines(explanation: dict[str, object]) -> list[str]:
     lines = [
         f"{explanation.get('user_id')}{tier}: rules revision {explanation.get('rules_revision')}, "
         f"mode {explanation.get('mode')}, plan {explanation.get('plan')}",
-        f"While the store does not answer: {explanation.get('on_store_failure')}. "
-        f"A model without a price: {explanation.get('on_unpriced')}.",
+        f"While the store does not answer: {_policy(explanation.get('on_store_failure'))}. "
+        f"A model without a price: {_policy(explanation.get('on_unpriced'))}.",
     ]
     return lines if entries(explanation, "rules") else [*lines, "No rule applies: calls are allowed and counted."]
+
+
+def _policy(policy: object) -> str:
+    """Return a policy in words: ``deny``, ``allow up to $0.25``, ``charge $0.05``."""
+    if not isinstance(policy, dict):
+        return str(policy)
+    return ", ".join(
+        f"{name.removesuffix('_usd').replace('_', ' ')} {amount_text(usd)}" for name, usd in policy.items()
+    )
 
 
 def _table(explanation: dict[str, object]) -> Table:

@@ -7,7 +7,7 @@ from typing import Final
 from ledger.decisions import CounterState
 from ledger.event_filter import EventFilter
 from ledger.event_log import EventLog
-from ledger.plans import CountedWindow, Plan, compile_plan
+from ledger.plans import CountedWindow, Plan, compile_plan, policy_without_store
 from ledger.rules import ANY_TIER, Match, Policy, Rule, RuleKind, RuleSet, Workspace, match_rules, strictest
 from ledger.spend_reader import NEVER_COUNTED, DaySpend, OpenHolds, SpendReader, TierTotal
 from ledger.windows import Calendar, Window, WindowType, previous_window, window_at
@@ -117,7 +117,7 @@ class UsageReader:
             windows=tuple(windows[:WORKSPACE_WINDOWS]),
             budgets=tuple(_budget(rule, plan, counters, at_ms) for rule in match.rules),
             match=match,
-            on_store_failure=strictest([rule.on_store_failure for rule in match.rules], smallest_amount=True),
+            on_store_failure=policy_without_store(match.rules, rule_set.workspace),
             on_unpriced=strictest([rule.on_unpriced for rule in match.rules], smallest_amount=False),
             holds=holds,
         )

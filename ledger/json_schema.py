@@ -73,6 +73,11 @@ def usd_amount() -> Schema:
     }
 
 
+def told_policy(amount_field: str) -> Schema:
+    """Return the schema of a policy as it is told: in the words of a rule file, its amount as a number."""
+    return {"anyOf": [{"enum": ["deny", "allow"]}, closed({amount_field: ref("UsdNumber")})]}
+
+
 def usd_number() -> Schema:
     """Return the schema of an amount that is answered."""
     return {

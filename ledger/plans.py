@@ -112,7 +112,7 @@ def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) 
     counters = _counters(calendars, at_ms)
     budgets = tuple(_budget(rule, counters, workspace.mode, at_ms) for rule in acting)
     tier_windows = _tier_windows(rule_set, tier, match, at_ms)
-    on_store_failure = _on_store_failure(acting, workspace)
+    on_store_failure = policy_without_store(match.rules, workspace)
     windows = [counter.window for counter in counters] + [entry.window for entry in tier_windows]
     ends = _rule_ends(match)
     return Plan(
@@ -252,11 +252,14 @@ def _effective(policy: Policy, workspace: Workspace) -> Policy:
     return ALLOW if workspace.mode is Mode.OBSERVE and policy.kind is PolicyKind.DENY else policy
 
 
-def _on_store_failure(rules: tuple[Rule, ...], workspace: Workspace) -> Policy:
-    """Return the strictest policy as the mode has it: `stop` needs no counter to refuse, `observe` refuses nothing."""
+def policy_without_store(rules: tuple[Rule, ...], workspace: Workspace) -> Policy:
+    """Return the strictest `on_store_failure` as the mode and the plan have it.
+
+    `stop` needs no counter to refuse; in `observe` nothing is refused, and below the plan `growth` no rule acts.
+    """
     if workspace.mode is Mode.STOP:
         return DENY
-    if workspace.mode is Mode.OBSERVE:
+    if workspace.mode is Mode.OBSERVE or workspace.plan is not PlanName.GROWTH:
         return ALLOW
     return strictest([rule.on_store_failure for rule in rules], smallest_amount=True)
 

@@ -1,9 +1,11 @@
 """What counters, windows and shares of limits are called on the wire: the same in the sidecar and the control plane."""
 
+from functools import lru_cache
 from typing import Any
 
 from ledger.decisions import CounterState, Settlement
 from ledger.money import usd_number
+from ledger.rules import Policy, PolicyKind
 from ledger.windows import Window, rfc3339
 
 
@@ -14,6 +16,12 @@ def percent(spend_nanos: int, limit_nanos: int | None) -> float | None:
     if limit_nanos == 0:
         return 100.0
     return spend_nanos * 10_000 // limit_nanos / 100
+
+
+@lru_cache(maxsize=4096)
+def policy_value(policy: Policy, amount_field: str) -> object:
+    """Return a policy in the words of a rule file, its amount as a number: ``deny``, ``{"allow_up_to_usd": 2.0}``."""
+    return {amount_field: usd_number(policy.amount_nanos)} if policy.kind is PolicyKind.AMOUNT else policy.kind
 
 
 def window_fields(window: Window) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ledger.decisions import BudgetTerms, CounterState, UserUsage
-from ledger.plans import Plan
+from ledger.plans import Plan, policy_without_store
 from ledger.rules import Match, Policy, Rule, RuleSet, Workspace, match_rules, strictest
 from ledger.windows import Window
 
@@ -84,6 +84,6 @@ def explanation(rule_set: RuleSet, user_id: str, tier: str | None, now_ms: int) 
         rules_revision=rule_set.revision,
         workspace=rule_set.workspace,
         match=match,
-        on_store_failure=strictest([rule.on_store_failure for rule in match.rules], smallest_amount=True),
+        on_store_failure=policy_without_store(match.rules, rule_set.workspace),
         on_unpriced=strictest([rule.on_unpriced for rule in match.rules], smallest_amount=False),
     )

@@ -18,10 +18,12 @@ from ledger.json_schema import (
     nullable,
     one_of,
     ref,
+    told_policy,
 )
 from ledger.names import MAX_REQUEST_ID_LENGTH
+from ledger.rule_fields import ALLOWANCE, CHARGE
 from ledger.rule_schema import PERCENT
-from ledger.rules import Action, Mode, PlanName, PolicyKind, RuleKind
+from ledger.rules import Action, Mode, PlanName, RuleKind
 from ledger.windows import WeekStart, WindowType
 
 WINDOW: Final = {"window": one_of(WindowType), "window_start": MOMENT, "resets_at": MOMENT}
@@ -141,8 +143,8 @@ def _user() -> dict[str, Any]:
     return {
         "workspace": closed(settings),
         "counts_as_any_tier": BOOLEAN,
-        "on_store_failure": one_of(PolicyKind),
-        "on_unpriced": one_of(PolicyKind),
+        "on_store_failure": told_policy(ALLOWANCE),
+        "on_unpriced": told_policy(CHARGE),
         "rules": list_of(ref("Rule")),
         "skipped": list_of(skipped),
         "holds": closed({"items": list_of(hold), "total": COUNT}),

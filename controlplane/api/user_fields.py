@@ -10,11 +10,12 @@ from ledger.adjustments import Adjusted
 from ledger.decisions import CounterState
 from ledger.money import usd_number
 from ledger.plans import effective_action
+from ledger.rule_fields import ALLOWANCE, CHARGE
 from ledger.rule_parsing import dump_rule
 from ledger.rules import Rule, Workspace
 from ledger.spend_reader import DaySpend, OpenHold
 from ledger.windows import rfc3339
-from ledger.wire import budget_fields, counter_fields, window_fields
+from ledger.wire import budget_fields, counter_fields, policy_value, window_fields
 
 
 def user_fields(user: UserNow) -> dict[str, Any]:
@@ -24,8 +25,8 @@ def user_fields(user: UserNow) -> dict[str, Any]:
         **usage_fields(user),
         "workspace": workspace_fields(user.workspace),
         "counts_as_any_tier": user.match.counts_as_any_tier,
-        "on_store_failure": user.on_store_failure.kind,
-        "on_unpriced": user.on_unpriced.kind,
+        "on_store_failure": policy_value(user.on_store_failure, ALLOWANCE),
+        "on_unpriced": policy_value(user.on_unpriced, CHARGE),
         "rules": [dump_rule(rule, calendar) for rule in user.match.rules],
         "skipped": [{"why": entry.why, "rule": dump_rule(entry.rule, calendar)} for entry in user.match.skipped],
         "holds": {

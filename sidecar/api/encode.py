@@ -15,9 +15,8 @@ from ledger.decisions import (
 )
 from ledger.money import usd_number
 from ledger.rule_fields import ALLOWANCE
-from ledger.rules import Policy, PolicyKind
 from ledger.windows import rfc3339
-from ledger.wire import percent, window_fields
+from ledger.wire import percent, policy_value, window_fields
 
 NO_RULE: Final[dict[str, Any]] = {
     "action": None,
@@ -56,7 +55,7 @@ def encode_decision(decision: Decision) -> dict[str, Any]:
         "request_id": decision.request_id,
         "replayed": decision.replayed,
         "degraded": decision.degraded,
-        "on_store_failure": encode_failure_policy(decision.on_store_failure),
+        "on_store_failure": policy_value(decision.on_store_failure, ALLOWANCE),
         "user_id": decision.user_id,
         "tier": decision.tier,
         "rules_revision": decision.rules_revision,
@@ -70,12 +69,6 @@ def encode_decision(decision: Decision) -> dict[str, Any]:
             fields["expires_at"] = rfc3339(decision.at_ms + decision.ttl_ms)
             fields["hold_state"] = decision.hold_state
     return fields
-
-
-@lru_cache(maxsize=1024)
-def encode_failure_policy(policy: Policy) -> object:
-    """Return what the rules say of calls without the store, in the words of a rule file."""
-    return {ALLOWANCE: usd_number(policy.amount_nanos)} if policy.kind is PolicyKind.AMOUNT else policy.kind
 
 
 def encode_settlement(settlement: Settlement) -> dict[str, Any]:

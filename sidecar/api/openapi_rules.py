@@ -2,11 +2,24 @@
 
 from typing import Any, Final
 
-from ledger.json_schema import BOOLEAN, COUNT, MOMENT, TIER, USER_ID, Schema, closed, list_of, nullable, one_of, ref
+from ledger.json_schema import (
+    BOOLEAN,
+    COUNT,
+    MOMENT,
+    TIER,
+    USER_ID,
+    Schema,
+    closed,
+    list_of,
+    nullable,
+    one_of,
+    ref,
+    told_policy,
+)
 from ledger.price_schema import price_schemas
-from ledger.rule_fields import MAX_REVISION
+from ledger.rule_fields import ALLOWANCE, CHARGE, MAX_REVISION
 from ledger.rule_schema import rule, rule_set, workspace
-from ledger.rules import Action, Mode, PlanName, PolicyKind, RuleKind
+from ledger.rules import Action, Mode, PlanName, RuleKind
 from ledger.windows import WindowType
 
 WHY_SKIPPED: Final = ("disabled", "expired", "overridden", "tier_has_template")
@@ -72,8 +85,8 @@ def _explanation() -> Schema:
             "plan": one_of(PlanName),
             "mode": one_of(Mode),
             "counts_as_any_tier": BOOLEAN,
-            "on_store_failure": one_of(PolicyKind),
-            "on_unpriced": one_of(PolicyKind),
+            "on_store_failure": told_policy(ALLOWANCE),
+            "on_unpriced": told_policy(CHARGE),
             "rules": list_of(ref("Rule")),
             "skipped": list_of(skipped),
         }

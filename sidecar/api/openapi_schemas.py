@@ -17,6 +17,7 @@ from ledger.json_schema import (
     one_of,
     problem,
     ref,
+    told_policy,
     usd_amount,
     usd_number,
 )
@@ -188,7 +189,7 @@ def _decision_fields() -> dict[str, Schema]:
 def _failure_policy() -> Schema:
     return {
         "description": "What the rules say of this user's calls while the store, or this sidecar, does not answer.",
-        "anyOf": [{"enum": ["deny", "allow"]}, closed({ALLOWANCE: ref("UsdNumber")})],
+        **told_policy(ALLOWANCE),
     }
 
 

@@ -5,9 +5,10 @@ from typing import Any
 from aiohttp import web
 
 from ledger.names import parse_name
+from ledger.rule_fields import ALLOWANCE, CHARGE
 from ledger.rule_parsing import dump_rule
 from ledger.windows import rfc3339
-from ledger.wire import budget_fields, counter_fields, window_fields
+from ledger.wire import budget_fields, counter_fields, policy_value, window_fields
 from sidecar.api.decisions import respond
 from sidecar.enforcer import Enforcer
 from sidecar.views import BudgetUsage, Explanation, UsageView
@@ -75,8 +76,8 @@ def encode_explanation(view: Explanation) -> dict[str, Any]:
         "plan": workspace.plan,
         "mode": workspace.mode,
         "counts_as_any_tier": view.match.counts_as_any_tier,
-        "on_store_failure": view.on_store_failure.kind,
-        "on_unpriced": view.on_unpriced.kind,
+        "on_store_failure": policy_value(view.on_store_failure, ALLOWANCE),
+        "on_unpriced": policy_value(view.on_unpriced, CHARGE),
         "rules": [dump_rule(rule, calendar) for rule in view.rules],
         "skipped": [{"why": entry.why, "rule": dump_rule(entry.rule, calendar)} for entry in view.match.skipped],
     }

@@ -14,8 +14,9 @@ import pytest
 import pytest_asyncio
 
 from ledger.errors import StoreUnavailable
-from ledger.rules import EMPTY_RULE_SET
+from ledger.rules import EMPTY_RULE_SET, Policy, PolicyKind, RuleSet, Workspace
 from tests.support.edge import Edge, running_edge
+from tests.support.ledger_under_test import nanos, rule
 
 PUSH_TOKEN = "push-token-of-a-test"
 DECISION_TOKEN = "decision-token-of-a-test"
@@ -242,6 +243,17 @@ async def test_explain_tells_what_was_skipped_and_why(edge: Edge) -> None:
         [rule["key"] for rule in answer["rules"]],
         [entry["why"] for entry in answer["skipped"]],
     )
+
+
+async def test_explain_tells_the_policies_in_the_words_of_a_rule_file(tmp_path: Path) -> None:
+    """With their amounts, and as the mode has them, as decisions do."""
+    terms = {"on_store_failure": Policy(PolicyKind.AMOUNT, nanos(0.25)), "on_unpriced": Policy(PolicyKind.AMOUNT, 1)}
+    rule_set = RuleSet.of(revision=1, workspace=Workspace(), rules=(rule("alice", **terms),))
+    async with running_edge(tmp_path, rule_set=rule_set) as edge:
+        _, answer = await edge.call("GET", "/v1/explain?user_id=alice")
+        _, decision = await edge.post("check", CHECK)
+    assert ({"allow_up_to_usd": 0.25}, {"charge_usd": 1e-09}) == (answer["on_store_failure"], answer["on_unpriced"])
+    assert decision["on_store_failure"] == answer["on_store_failure"]
 
 
 async def test_a_messagepack_body_is_answered_in_messagepack(edge: Edge) -> None:

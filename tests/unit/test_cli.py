@@ -396,6 +396,8 @@ EXPLANATION = {
     "tier": None,
     "mode": "enforce",
     "plan": "growth",
+    "on_store_failure": {"allow_up_to_usd": 0.25},
+    "on_unpriced": "deny",
     "rules": [{"kind": "tier_template", "key": "[red]", "limit_usd": 5, "window": "month", "action": "block"}],
     "skipped": [
         {"why": "disabled", "rule": {"kind": "user_override", "key": "user-42", "limit_usd": None, "window": "day"}}
@@ -426,7 +428,9 @@ def test_usage_is_shown_as_a_table(
     assert shown in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("shown", ["[red]", "applies", "it is", "disabled", "unlimited", "no tier"])
+@pytest.mark.parametrize(
+    "shown", ["[red]", "applies", "it is", "disabled", "unlimited", "no tier", "allow up to $0.2500"]
+)
 def test_explain_shows_why(
     fake_sidecar: Callable[[Handler], str], capsys: pytest.CaptureFixture[str], shown: str
 ) -> None:
