@@ -15,6 +15,7 @@ from ledger.money import usd_number
 from ledger.rules import RuleSet
 from ledger.spend_reader import DAYS_KEPT, SpendReader
 from ledger.windows import Window, last_days, rfc3339
+from ledger.wire import percent
 
 DEFAULT_DAYS: Final = 30
 MAX_PLACE: Final = 1_000_000
@@ -43,7 +44,7 @@ class BreakdownHandlers:
         end = start + limit
         return answer(
             {
-                "items": [_row(row) for row in found.rows[start:end]],
+                "items": [_row(row, found.total) for row in found.rows[start:end]],
                 "next_cursor": str(end) if end < len(found.rows) else None,
                 "total": len(found.rows),
                 "revision": self._rules().revision,
@@ -98,8 +99,10 @@ def _choice(query: Query, name: str, choices: list[str], default: str) -> str:
     return value
 
 
-def _row(row: Row) -> dict[str, Any]:
-    return {"name": row.name, "kind": row.key.kind, **_used(row.used)}
+def _row(row: Row, total: Used) -> dict[str, Any]:
+    fields = {"name": row.name, "kind": row.key.kind, **_used(row.used)}
+    cost, whole = row.used.cost_nanos, total.cost_nanos
+    return {**fields, "share_pct": percent(cost, whole) if cost >= 0 and whole > 0 else None}
 
 
 def _used(used: Used) -> dict[str, Any]:

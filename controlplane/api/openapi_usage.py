@@ -66,7 +66,9 @@ def usage_schemas() -> dict[str, Schema]:
         "unpriced_calls": whole,
         "unpriced_usd": usd,
     }
-    row = closed({"name": {"type": "string"}, "kind": one_of(NameKind), **used})
+    row = closed(
+        {"name": {"type": "string"}, "kind": one_of(NameKind), **used, "share_pct": nullable({"type": "number"})}
+    )
     page = {
         "items": {"type": "array", "items": row},
         "next_cursor": nullable({"type": "string"}),

@@ -16,6 +16,7 @@ THEMES: Final = frozenset({"light", "dark"})
 ZONES: Final = frozenset({"utc", "local"})
 PAGES: Final = {
     "/": ("enforcement.html", "Enforcement"),
+    "/spend": ("spend.html", "Spend"),
     "/dry-run": ("dry_run.html", "Dry run"),
     "/audit": ("audit.html", "Audit trail"),
     "/sidecars": ("sidecars.html", "Sidecars"),

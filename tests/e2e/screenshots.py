@@ -22,6 +22,9 @@ VIEWPORT: Final = {"width": 1280, "height": 800}
 SEED: Final = 42
 CALLS: Final = 260
 MODELS: Final = ("gpt-4.1-mini", "claude-sonnet-4-5", "gemini-2.5-pro")
+PRICED: Final = {"gpt-4.1-mini": 0.4, "claude-sonnet-4-5": 3.0, "gemini-2.5-pro": 1.25}
+GROUPS: Final = ("search", "chat", "summarize", None)
+USAGES: Final = 120
 USERS: Final = (
     *(("user-1", "free"), ("user-2", "free"), ("user-3", "free"), ("user-42", "pro"), ("user-7", "pro")),
     *(("acme-batch", "team"), ("crawler", "team"), ("runaway-script", "free"), ("user-11", "pro")),
@@ -78,13 +81,30 @@ async def fill(stage: Stage) -> None:
             await stage.decide("reserve", user_id, tier=tier, request_id=request_id, estimate_usd="0.40")
 
 
+async def use_models(stage: Stage) -> None:
+    """Make calls that tell their usage: of known models, and now and then of one without a price."""
+    await stage.put_prices(**PRICED)
+    chance = random.Random(SEED)
+    for number in range(USAGES):
+        user_id, tier = chance.choice(USERS)
+        model = "in-house-7b" if number % 20 == 0 else chance.choice((*MODELS, MODELS[0]))
+        usage = {
+            "model": model,
+            "input_tokens": chance.randrange(5_000, 90_000),
+            "output_tokens": chance.randrange(500, 15_000),
+        }
+        group = {} if (name := chance.choice(GROUPS)) is None else {"group": name}
+        await stage.decide("check", user_id, tier=tier, usage=usage, **group)
+
+
 async def shoot(page: Page, shots: tuple[Shot, ...], theme: str) -> None:
     """Take the pictures of one theme."""
     for name, path, clicks, element in shots:
         await page.goto(path)
         await expect(page.locator("#sidecars-chip")).to_be_visible()
         await page.wait_for_function(
-            "!document.querySelector('#log') || document.querySelector('#log [data-id], #log .empty')"
+            "(!document.querySelector('#log') || document.querySelector('#log [data-id], #log .empty'))"
+            " && (!document.querySelector('#spend-table') || document.querySelector('#spend-table tbody'))"
         )
         for click in clicks:
             await page.locator(click).first.click()
@@ -107,6 +127,9 @@ async def run(store_url: str) -> None:
                 await in_both_themes(browser, stage, FILLED)
                 await stage.put_settings(plan="starter")
                 await in_both_themes(browser, stage, (("upgrade", "/", (), None),))
+            async with running_stage(store_url, Path(directory) / "spend") as stage:
+                await use_models(stage)
+                await in_both_themes(browser, stage, (("spend", "/spend?spend.by=model", (), "body"),))
             async with running_stage(store_url, Path(directory) / "empty") as stage:
                 await in_both_themes(browser, stage, (("empty", "/", (), "body"),))
 

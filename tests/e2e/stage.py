@@ -85,6 +85,21 @@ class Stage:
         ) as response:
             assert response.status == 200, await response.text()
 
+    async def put_prices(self, **models: float) -> None:
+        """Put prices in force: for each model the USD of a million tokens of input, five times as much of output."""
+        prices = [
+            {"model": model, "input_usd_per_million": usd, "output_usd_per_million": 5 * usd}
+            for model, usd in models.items()
+        ]
+        async with self.session.put(f"{self.url}/api/v1/prices", json=prices) as response:
+            assert response.status == 200, await response.text()
+        await self.converged()
+
+    async def use(self, user_id: str, model: str, **fields: Any) -> dict[str, Any]:
+        """Check a usage of a million tokens of input."""
+        usage = {"model": model, "input_tokens": 1_000_000, "output_tokens": 0}
+        return await self.decide("check", user_id, usage=usage, **fields)
+
     async def get(self, path: str) -> dict[str, Any]:
         """GET from the API."""
         async with self.session.get(f"{self.url}/api/v1/{path}") as response:

@@ -24,6 +24,9 @@ STATES: Final[dict[str, tuple[str, list[str]]]] = {
     "user": ("/users/user-1", ["#days-table >> xpath=../summary"]),
     "adjust": ("/users/user-1", ["#adjust"]),
     "unknown user": ("/users/nobody", []),
+    "spend": ("/spend", []),
+    "spend by model": ("/spend?spend.by=model", []),
+    "nothing found": ("/spend?spend.q=zebra", []),
     "dry run": ("/dry-run", []),
     "audit": ("/audit", []),
     "sidecars": ("/sidecars", []),
@@ -46,6 +49,8 @@ async def filled(stage: Stage) -> AsyncIterator[Stage]:
     await stage.check("user-5", 2, "pro")
     await stage.check("user-6", 2, "enterprise")
     await stage.decide("reserve", "user-1", request_id="open-1", estimate_usd=1)
+    usage = {"model": "nobody-knows-it", "input_tokens": 100, "output_tokens": 10}
+    await stage.decide("check", "user-7", group="search", usage=usage)
     yield stage
 
 
@@ -78,7 +83,7 @@ async def test_axe_finds_no_violation_where_there_is_nothing_yet(page: Page, sta
     """Empty panels, empty pages, and the upgrade prompt."""
     await page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
     found = {}
-    for path in ("/", "/dry-run", "/audit"):
+    for path in ("/", "/spend", "/dry-run", "/audit"):
         await page.goto(path)
         await expect(page.locator(".empty").first).to_be_visible()
         found[path] = await violations(page)

@@ -54,6 +54,7 @@ async def test_rows_add_up_what_all_users_have_used(control: ControlReads) -> No
             "average_cost_usd": 1,
             "unpriced_calls": 0,
             "unpriced_usd": 0,
+            "share_pct": 84.21,
         },
         ("chat", "named", 0.5),
         ("(none)", "none", 0.25),
