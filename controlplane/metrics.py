@@ -1,6 +1,6 @@
 """The metrics of a control plane, all in one place; no user ids."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
@@ -57,9 +57,23 @@ class Metrics:
             "spendgate_control_rules_revision", "Revision of the rules, as followed from the store.", registry=registry
         )
         self._rules = Gauge("spendgate_control_rules", "Rules in the store.", registry=registry)
+        self._define_observation()
         self._loop_lag = Gauge("spendgate_control_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
         build = Gauge("spendgate_control_build_info", "Version of this control plane.", ("version",), registry=registry)
         build.labels(version).set(1)
+
+    def _define_observation(self) -> None:
+        registry = self.registry
+        self._tier_spend = Gauge(
+            "spendgate_control_tier_spend_usd",
+            "Spend of a tier's users in the workspace's current window; of the first 100 tiers with a template.",
+            ("tier", "window"),
+            registry=registry,
+        )
+        self._tier_calls = Gauge("spendgate_control_tier_calls", "Their calls.", ("tier", "window"), registry=registry)
+        self._sidecars = Gauge(
+            "spendgate_control_sidecars", "Sidecars by how their rules stand.", ("standing",), registry=registry
+        )
 
     def record_request(self, method: str, route: str, status: int, seconds: float | None) -> None:
         """Count a request that was answered after `seconds`, None for a stream; `route` is its pattern, no user's."""
@@ -85,6 +99,18 @@ class Metrics:
         """Show which rules are in the store."""
         self._revision.set(revision)
         self._rules.set(rules)
+
+    def set_tiers(self, totals: Iterable[tuple[str, str, float, int]]) -> None:
+        """Show what tiers have spent: name, window, USD, calls; a tier that is not among them is shown no longer."""
+        self._tier_spend.clear()
+        self._tier_calls.clear()
+        for tier, window, usd, calls in totals:
+            self._tier_spend.labels(tier, window).set(usd)
+            self._tier_calls.labels(tier, window).set(calls)
+
+    def set_sidecars(self, standing: str, count: int) -> None:
+        """Show how many sidecars stand so."""
+        self._sidecars.labels(standing).set(count)
 
     def show_sessions(self, count: Callable[[], int]) -> None:
         """Read the number of open sessions at each scrape."""

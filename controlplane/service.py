@@ -16,11 +16,13 @@ from controlplane.app import SECONDS_PER_HOUR, Parts, make_admin_app, make_page_
 from controlplane.auth import FailedLogIns, Scope, Sessions, Tokens
 from controlplane.listeners import Listeners
 from controlplane.metrics import Metrics
+from controlplane.observation import Observation
 from controlplane.origins import Origins
 from controlplane.registry import Registry
 from controlplane.seeding import plant, read_seed
 from controlplane.settings import Settings
 from controlplane.sidecars import SidecarBoard
+from controlplane.usage import UsageReader
 from controlplane.webhook_file import read_webhooks
 from controlplane.webhooks import WebhookPlace, Webhooks
 from ledger.background import Background, serve_until_stopped
@@ -90,6 +92,7 @@ async def running_control_plane(settings: Settings, *, on_failure: Callable[[], 
         background.start(watch_loop_lag(metrics.set_loop_lag))
         for work in webhooks.work():
             background.start(work)
+        background.start(Observation(metrics, registry, UsageReader(parts.spend, parts.event_log), parts.board).run())
         await listeners.open(settings)
         yield listeners
     finally:

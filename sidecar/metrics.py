@@ -13,7 +13,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from ledger.decisions import Decision, Settlement
+from ledger.decisions import Decision, HoldState, Settlement
 from ledger.money import NANOS_PER_USD
 from ledger.rules import RuleSet
 from ledger.store_checks import UNSAFE
@@ -39,12 +39,7 @@ class Metrics:
             ("operation", "decision", "reason", "degraded"),
             registry=registry,
         )
-        self._settlements = Counter(
-            "spendgate_settlements",
-            "Settles, releases and extends answered, by the state that the hold had.",
-            ("operation", "state_before"),
-            registry=registry,
-        )
+        self._define_settlements()
         self._decision_seconds = Histogram(
             "spendgate_decision_seconds",
             "Time of a decision from arrival to answer.",
@@ -86,6 +81,20 @@ class Metrics:
         )
         for reason in UNSAFE:
             self._unsafe.labels(reason).set(0)
+
+    def _define_settlements(self) -> None:
+        registry = self.registry
+        self._settlements = Counter(
+            "spendgate_settlements",
+            "Settles, releases and extends answered, by the state that the hold had.",
+            ("operation", "state_before"),
+            registry=registry,
+        )
+        self._overruns = Counter("spendgate_overruns", "Settles above their estimates.", registry=registry)
+        self._overrun_usd = Counter(
+            "spendgate_overrun_usd", "What settles were above their estimates, in USD.", registry=registry
+        )
+        self._resolved: dict[tuple[str, str], Counter] = {}
 
     def _define_rules(self) -> None:
         registry = self.registry
@@ -145,7 +154,15 @@ class Metrics:
 
     def record_settlement(self, settlement: Settlement) -> None:
         """Count a settle, release or extend that was answered."""
-        self._settlements.labels(settlement.operation, settlement.state_before).inc()
+        key = (settlement.operation, settlement.state_before)
+        child = self._resolved.get(key)
+        if child is None:
+            child = self._resolved[key] = self._settlements.labels(*key)
+        child.inc()
+        over_nanos = settlement.charged_nanos - settlement.estimate_nanos
+        if over_nanos > 0 and settlement.state_before is not HoldState.UNKNOWN and not settlement.replayed:
+            self._overruns.inc()
+            self._overrun_usd.inc(over_nanos / NANOS_PER_USD)
 
     def record_batch(self, operations: int, seconds: float) -> None:
         """Count one script run."""

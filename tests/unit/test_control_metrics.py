@@ -16,6 +16,8 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     metrics.record_problem("internal")
     metrics.record_webhook("ops", "delivered")
     metrics.set_webhook_backlog("ops", Backlog(lag=1, pending=2))
+    metrics.set_tiers([("free", "day", 1.5, 3)])
+    metrics.set_sidecars("current", 2)
     expected = set()
     for family in metrics.registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
