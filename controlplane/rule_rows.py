@@ -76,6 +76,7 @@ def _term_fields(rule: Rule) -> dict[str, Any]:
         "week_start": rule.calendar.week_start,
         "on_store_failure": _policy(rule.on_store_failure, ALLOWANCE),
         "on_unpriced": _policy(rule.on_unpriced, CHARGE),
+        "wait_for_replica": rule.wait_for_replica,
         "expires_at": None if rule.expires_at_ms is None else rfc3339(rule.expires_at_ms),
         "note": rule.note,
     }

@@ -96,6 +96,7 @@ class Plan:
     stopped: bool
     on_expiry: OnExpiry
     on_unpriced: Policy
+    wait_for_replica: bool
     on_store_failure: Policy
     allowances: tuple[PlannedAllowance, ...]
     context: str = field(repr=False)
@@ -127,6 +128,7 @@ def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) 
         stopped=workspace.mode is Mode.STOP,
         on_expiry=workspace.on_expiry,
         on_unpriced=_effective(strictest([rule.on_unpriced for rule in acting], smallest_amount=False), workspace),
+        wait_for_replica=any(rule.wait_for_replica for rule in acting),
         on_store_failure=on_store_failure,
         allowances=_allowances(acting, at_ms) if on_store_failure.kind is PolicyKind.AMOUNT else (),
         context=encode_context(rule_set.revision, tier, [budget.terms for budget in budgets]),

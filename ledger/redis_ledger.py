@@ -17,9 +17,11 @@ from ledger.plans import Plan
 from ledger.restores import Restore, Restored
 from ledger.script_answers import decode_adjustment, decode_admission, decode_resolution, decode_usage
 from ledger.script_arguments import Batch, PlanShelf
-from ledger.scripts import CommandRunner, Script, load_script
+from ledger.script_connection import NotReplicated
+from ledger.scripts import CommandRunner, Replicated, Script, load_script
 from ledger.store_commands import is_out_of_service
 
+DEFAULT_REPLICA_WAIT_MS: Final = 80
 DEFAULT_MAX_EVENTS: Final = 1_000_000
 PROGRAMS: Final = ("admit", "resolve", "restore", "adjust", "usage")
 
@@ -35,6 +37,9 @@ class RedisLedger:
     `connections` gives programs (`PROGRAMS`) a connection of their own; the rest goes through `client`.
     Errors of Redis become `StoreUnavailable` or `StoreFull`: whether the script ran is then unknown, and only a
     repeat with the same request ids is safe.
+
+    A batch with an admission whose rules say `wait_for_replica` is answered once a replica has it, through a connection
+    of `connections`; if none has within `replica_wait_ms`, the batch fails as `not_replicated`.
     """
 
     def __init__(
@@ -46,9 +51,11 @@ class RedisLedger:
         max_events: int = DEFAULT_MAX_EVENTS,
         programs: dict[str, Script] | None = None,
         connections: Mapping[str, CommandRunner] | None = None,
+        replica_wait_ms: int = DEFAULT_REPLICA_WAIT_MS,
     ) -> None:
         self._client = client
         self._connections = connections or {}
+        self._replica_wait_ms = replica_wait_ms
         self._max_events = max_events
         self._programs = programs or load_programs()
         self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
@@ -74,7 +81,8 @@ class RedisLedger:
             batch.add_admission(admission)
         arguments = batch.arguments(keys.prefix, self._max_events)
         shared = (keys.events, keys.due, keys.tiers, keys.lineage)
-        *replies, place = await self._run("admit", batch.keys(*shared), arguments)
+        wait_ms = self._replica_wait_ms if any(each.plan.wait_for_replica for each in admissions) else 0
+        *replies, place = await self._run("admit", batch.keys(*shared), arguments, wait_ms=wait_ms)
         self.places[number] = decode_place(place)
         return [decode_admission(*pair) for pair in zip(admissions, replies, strict=True)]
 
@@ -155,9 +163,16 @@ class RedisLedger:
         seconds, microseconds = await self._command("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
 
-    async def _run(self, name: str, keys: list[str], arguments: list[Any], *, repeats: int = 1) -> Any:
+    async def _run(
+        self, name: str, keys: list[str], arguments: list[Any], *, repeats: int = 1, wait_ms: int = 0
+    ) -> Any:
+        runner = self._connections.get(name, self._client)
+        if wait_ms:
+            runner = Replicated(runner, wait_ms)
         try:
-            return await self._run_again_if_lost(name, keys, arguments, repeats)
+            return await self._run_again_if_lost(name, runner, keys, arguments, repeats)
+        except NotReplicated as error:
+            raise StoreUnavailable("no replica has the charge", code="not_replicated") from error
         except OutOfMemoryError as error:
             raise StoreFull("the store has reached maxmemory and refuses admissions") from error
         except ResponseError as error:
@@ -167,12 +182,13 @@ class RedisLedger:
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"the store did not answer {name}") from error
 
-    async def _run_again_if_lost(self, name: str, keys: list[str], arguments: list[Any], repeats: int) -> Any:
+    async def _run_again_if_lost(
+        self, name: str, runner: CommandRunner, keys: list[str], arguments: list[Any], repeats: int
+    ) -> Any:
         """Run a program; once more when the connection was lost, as an idle one is that the server has closed.
 
         The first run may have happened: the programs know their request ids, so that a repeat is a replay.
         """
-        runner = self._connections.get(name, self._client)
         try:
             return await self._programs[name].run(runner, keys, arguments)
         except RedisConnectionError:

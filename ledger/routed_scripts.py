@@ -16,17 +16,17 @@ class RoutedScripts:
         self._client = client
         self._connections: dict[Address, ScriptConnection] = {}
 
-    async def execute_command(self, *words: Any, **_options: Any) -> Any:
-        """Send one command and return its reply; raises redis-py's errors."""
+    async def execute_command(self, *words: Any, wait_ms: int = 0, **_options: Any) -> Any:
+        """Send one command and return its reply; see `ScriptConnection.execute_command`."""
         if words[0] == "FUNCTION":
             return await self._client.execute_command(*words)
-        return await self._client.router.run(slot_of(words), partial(self._send, words))
+        return await self._client.router.run(slot_of(words), partial(self._send, words, wait_ms))
 
-    async def _send(self, words: tuple[Any, ...], address: Address, asking: bool) -> Any:
+    async def _send(self, words: tuple[Any, ...], wait_ms: int, address: Address, asking: bool) -> Any:
         connection = self._connections.get(address)
         if connection is None:
             connection = self._connections[address] = ScriptConnection(self._client.servers.of(address))
-        return await (connection.execute_asking(*words) if asking else connection.execute_command(*words))
+        return await connection.execute_command(*words, asking=asking, wait_ms=wait_ms)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -65,6 +65,13 @@ def parse_note(value: object, *, field: str) -> str:
     return value
 
 
+def parse_flag(value: object, *, field: str) -> bool:
+    """Return true or false."""
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{field} must be true or false, not {shown(value)}", field=field)
+    return value
+
+
 def parse_threshold(value: object, *, field: str) -> tuple[int, ...]:
     """Return the thresholds of a rule that gives a single percentage."""
     return parse_thresholds([value], field=field)

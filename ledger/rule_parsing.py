@@ -17,6 +17,7 @@ from ledger.rule_fields import (
     MAX_THRESHOLD_PCT,
     MAX_THRESHOLDS,
     parse_failure_policy,
+    parse_flag,
     parse_id,
     parse_kind,
     parse_note,
@@ -87,6 +88,7 @@ RULE_FIELDS: Final = frozenset(
         "week_start",
         "on_store_failure",
         "on_unpriced",
+        "wait_for_replica",
         "expires_at",
         "note",
     }
@@ -238,6 +240,7 @@ class _RuleReader:
             calendar=self._read_calendar(section),
             on_store_failure=section.parse("on_store_failure", parse_failure_policy, policy),
             on_unpriced=section.parse("on_unpriced", parse_unpriced_policy, policy),
+            wait_for_replica=section.parse("wait_for_replica", parse_flag, default=False),
             expires_at_ms=section.parse("expires_at", parse_moment, None),
             note=section.parse("note", parse_note, ""),
         )
@@ -319,6 +322,8 @@ def dump_rule(rule: Rule, workspace_calendar: Calendar) -> dict[str, object]:
         document["on_store_failure"] = _dump_policy(rule.on_store_failure, ALLOWANCE)
     if rule.on_unpriced != default_policy(rule.action):
         document["on_unpriced"] = _dump_policy(rule.on_unpriced, CHARGE)
+    if rule.wait_for_replica:
+        document["wait_for_replica"] = True
     if rule.expires_at_ms is not None:
         document["expires_at"] = rfc3339(rule.expires_at_ms)
     if rule.note:

@@ -48,6 +48,7 @@ def rule() -> Schema:
         "week_start": one_of(WeekStart),
         "on_store_failure": _policy(ALLOWANCE),
         "on_unpriced": _policy(CHARGE),
+        "wait_for_replica": {"type": "boolean", "default": False},
         "expires_at": MOMENT,
         "note": {"type": "string", "maxLength": MAX_NOTE_LENGTH},
     }

@@ -85,7 +85,10 @@ ALLOW = Policy(PolicyKind.ALLOW)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One limit. `limit_nanos` is None for unlimited; `expires_at_ms` is Unix milliseconds or None."""
+    """One limit. `limit_nanos` is None for unlimited; `expires_at_ms` is Unix milliseconds or None.
+
+    With `wait_for_replica` a call is admitted only once a replica of the store has it too.
+    """
 
     id: str
     kind: RuleKind
@@ -98,6 +101,7 @@ class Rule:
     calendar: Calendar
     on_store_failure: Policy
     on_unpriced: Policy
+    wait_for_replica: bool = False
     expires_at_ms: int | None = None
     note: str = ""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import hiredis
 from redis._parsers import BaseParser
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -22,6 +23,10 @@ REPLY_LIMIT_S: Final = 15.0
 _ASKING: Final = hiredis.pack_command(("ASKING",))
 
 Reply = asyncio.Future[Any]
+
+
+class NotReplicated(ResponseError):
+    """The command ran, but no replica has what it wrote; it may be lost with the primary."""
 
 
 class ScriptConnection:
@@ -37,15 +42,23 @@ class ScriptConnection:
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
-    async def execute_command(self, *words: Any, **_options: Any) -> Any:
-        """Send one command and return its reply; raises redis-py's errors."""
-        return await self._execute(hiredis.pack_command(words))
+    async def execute_command(self, *words: Any, asking: bool = False, wait_ms: int = 0, **_options: Any) -> Any:
+        """Send one command and return its reply; raises redis-py's errors.
 
-    async def execute_asking(self, *words: Any) -> Any:
-        """Do as `execute_command`, right behind ASKING: the server is about to get the slot."""
-        return await self._execute(_ASKING, hiredis.pack_command(words))
+        `asking` says that the server is about to get the slot. With `wait_ms` the reply counts only once a replica has
+        what this connection wrote; `NotReplicated` if none has within that time.
+        """
+        packed = hiredis.pack_command(words)
+        if not asking and not wait_ms:
+            return (await self._execute((packed,)))[0]
+        words_of_wait: tuple[str | int, ...] = ("WAIT", 1, wait_ms)
+        commands = [_ASKING] * asking + [packed] + [hiredis.pack_command(words_of_wait)] * bool(wait_ms)
+        replies = (await self._execute(commands))[asking:]
+        if wait_ms and not replies[1]:
+            raise NotReplicated(f"no replica has it after {wait_ms} ms")
+        return replies[0]
 
-    async def _execute(self, *packed: bytes) -> Any:
+    async def _execute(self, packed: Sequence[bytes]) -> list[Any]:
         link = self._link
         if link is None or link.is_lost or self._waiting:
             # Also those who come while others wait for the connection, so that nobody overtakes them.
@@ -53,13 +66,15 @@ class ScriptConnection:
             try:
                 async with self._connecting:
                     link = await self._connected()
-                    reply = link.send_all(packed)
+                    replies = [link.send(command) for command in packed]
             finally:
                 self._waiting -= 1
         else:
-            reply = link.send_all(packed)
+            replies = [link.send(command) for command in packed]
+        for reply in replies[1:]:
+            reply.add_done_callback(_ignore)
         try:
-            return await reply
+            return [await reply for reply in replies]
         except asyncio.CancelledError as error:
             link.lose(error)
             raise
@@ -91,12 +106,6 @@ class _Link(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
         self.is_lost = False
-
-    def send_all(self, commands: Sequence[bytes]) -> Reply:
-        """Send commands with nothing between them; the reply to the last fails with redis-py's errors."""
-        for packed in commands[:-1]:
-            self.send(packed).add_done_callback(_ignore)
-        return self.send(commands[-1])
 
     def send(self, packed: bytes) -> Reply:
         """Send a command; the reply fails with redis-py's errors."""
@@ -157,6 +166,6 @@ class _Link(asyncio.Protocol):
 
 
 def _ignore(reply: Reply) -> None:
-    """Mark an error as seen that the reply to the last command tells as well."""
+    """Mark an error as seen that nobody waits for, because an earlier reply failed."""
     if not reply.cancelled():
         reply.exception()

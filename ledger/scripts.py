@@ -20,6 +20,7 @@ _CALL: Final = "\nreturn run(KEYS, ARGV)\n"
 _HASH_LENGTH: Final = 16
 MAX_LOADS: Final = 2
 """A store may forget a function between its loading and its call; a script's source goes with the call itself."""
+RUN_COMMANDS: Final = frozenset({"FCALL", "EVALSHA", "EVAL"})
 _UNKNOWN_FUNCTION: Final = "Function not found"
 _ALREADY_THERE: Final = "already exists"
 _UNKNOWN_COMMAND: Final = "unknown command"
@@ -33,6 +34,19 @@ class CommandRunner(Protocol):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command and return its reply."""
         ...
+
+
+class Replicated:
+    """A `CommandRunner` that answers programs only once a replica has what they wrote."""
+
+    def __init__(self, runner: CommandRunner, wait_ms: int) -> None:
+        self._runner = runner
+        self._wait_ms = wait_ms
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send one command and return its reply; a program's raises `NotReplicated` too."""
+        wait_ms = self._wait_ms if args[0] in RUN_COMMANDS else 0
+        return await self._runner.execute_command(*args, wait_ms=wait_ms, **options)
 
 
 class Script:

@@ -3,18 +3,19 @@
 import contextlib
 import gc
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
 from ledger.background import Background, serve_until_stopped
 from ledger.bulk_work import leave_start_alone
-from ledger.connection import StoreTimeouts, connect, script_connection
+from ledger.connection import StoreClient, StoreTimeouts, connect, script_connection
 from ledger.heartbeats import Heartbeats
 from ledger.loop_lag import watch_loop_lag
 from ledger.redis_ledger import RedisLedger
 from ledger.rule_store import RuleStore
+from ledger.scripts import CommandRunner
 from sidecar.allowance_log import kept_policy
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.enforcer import Enforcer
@@ -37,6 +38,9 @@ from sidecar.sweeper import Sweeper
 RULES_TIMEOUTS: Final = StoreTimeouts(connect_ms=1000, command_ms=10_000)
 RULES_CONNECTIONS: Final = 4
 """Of their own: one waits for changes nearly all the time, and no decision waits for them."""
+
+REPLICA_WAIT_SHARE: Final = 0.8
+"""Of the command's timeout: the store answers that no replica has it before the connection is given up."""
 
 COLLECTOR_THRESHOLDS: Final = (50_000, 20, 50)
 
@@ -95,13 +99,7 @@ async def running_sidecar(
     try:
         await _start_rules(settings, rules, metrics, store, background)
         background.start(heartbeat.run())
-        ledger = RedisLedger(
-            client,
-            workspace=settings.workspace,
-            partitions=settings.partitions,
-            max_events=settings.stream_max_events,
-            connections=connections,
-        )
+        ledger = _ledger(settings, client, connections)
         clock = StoreClock()
         async with (
             kept_policy(Path(settings.data_dir), clock, metrics, rules) as policy,
@@ -117,6 +115,17 @@ async def running_sidecar(
         for connection in connections.values():
             await connection.aclose()
         await client.aclose()
+
+
+def _ledger(settings: Settings, client: StoreClient, connections: Mapping[str, CommandRunner]) -> RedisLedger:
+    return RedisLedger(
+        client,
+        workspace=settings.workspace,
+        partitions=settings.partitions,
+        max_events=settings.stream_max_events,
+        connections=connections,
+        replica_wait_ms=int(settings.command_timeout_ms * REPLICA_WAIT_SHARE),
+    )
 
 
 @contextlib.asynccontextmanager

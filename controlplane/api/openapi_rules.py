@@ -124,6 +124,7 @@ def _row(kind: str, more: dict[str, Schema]) -> Schema:
             "week_start": one_of(WeekStart),
             "on_store_failure": _policy(ALLOWANCE),
             "on_unpriced": _policy(CHARGE),
+            "wait_for_replica": {"type": "boolean"},
             "expires_at": nullable(MOMENT),
             "note": TEXT,
             "inherited": list_of({"enum": list(INHERITED_FIELDS)}),

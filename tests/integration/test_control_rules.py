@@ -76,6 +76,7 @@ async def test_a_new_rule_shows_every_field(control: ControlPlane) -> None:
         "week_start": "monday",
         "on_store_failure": "allow",
         "on_unpriced": "allow",
+        "wait_for_replica": False,
         "expires_at": None,
         "note": "",
         "inherited": ["timezone", "week_start", "on_store_failure", "on_unpriced"],

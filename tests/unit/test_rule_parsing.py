@@ -179,6 +179,8 @@ def test_thresholds_are_a_list_or_one_number(fields: dict[str, object], threshol
         ("on_store_failure", {"allow_up_to_usd": 1, "more": 2}),
         ("on_store_failure", {}),
         ("on_unpriced", {"allow_up_to_usd": 1}),
+        ("wait_for_replica", "yes"),
+        ("wait_for_replica", 1),
         ("expires_at", "2026-01-01"),
         ("expires_at", "2026-01-01T00:00:00"),
         ("expires_at", "2026-02-30T00:00:00Z"),
@@ -466,6 +468,7 @@ rules = st.builds(
             "alert_thresholds_pct": st.lists(st.integers(1, 100), max_size=20, unique=True),
             "status": st.sampled_from(["active", "disabled"]),
             "on_store_failure": st.sampled_from(["deny", "allow"]) | amounts.map(lambda usd: {"allow_up_to_usd": usd}),
+            "wait_for_replica": st.booleans(),
             "on_unpriced": st.sampled_from(["deny", "allow"]) | amounts.map(lambda usd: {"charge_usd": usd}),
             "expires_at": st.datetimes(datetime(1970, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds have none
             "note": st.text(st.characters(categories=["L", "N"]), max_size=500),

@@ -76,6 +76,7 @@ class Editor {
     field("week_start").value = rule.week_start ?? "";
     field("expires_at").value = rule.expires_at ? new Date(rule.expires_at).toISOString().slice(0, 19) : "";
     field("note").value = rule.note ?? "";
+    field("wait_for_replica").checked = rule.wait_for_replica ?? false;
     field("change_note").value = "";
     for (const policy of Object.keys(AMOUNT_FIELDS)) this.fillPolicy(policy, rule[policy]);
     form.querySelector("details").open = false;
@@ -110,6 +111,7 @@ class Editor {
     const optional = { timezone: field("timezone").value.trim(), week_start: field("week_start").value, note: field("note").value.trim(), change_note: field("change_note").value.trim() };
     for (const [key, value] of Object.entries(optional)) if (value !== "") body[key] = value;
     if (field("expires_at").value) body.expires_at = `${field("expires_at").value.padEnd(19, ":00").slice(0, 19)}Z`;
+    if (field("wait_for_replica").checked) body.wait_for_replica = true;
     for (const [policy, amount] of Object.entries(AMOUNT_FIELDS)) {
       const choice = field(policy).value;
       if (choice) body[policy] = choice === "amount" ? { [amount]: decimal(field(`${policy}_usd`).value) } : choice;

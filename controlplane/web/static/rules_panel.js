@@ -198,7 +198,7 @@ export class RulesPanel {
   }
 }
 
-const DOCUMENT_FIELDS = ["key", "limit_usd", "window", "action", "alert_thresholds_pct", "status", "timezone", "week_start", "on_store_failure", "on_unpriced", "expires_at", "note"];
+const DOCUMENT_FIELDS = ["key", "limit_usd", "window", "action", "alert_thresholds_pct", "status", "timezone", "week_start", "on_store_failure", "on_unpriced", "wait_for_replica", "expires_at", "note"];
 
 // The document of a rule as it is; what it takes from the workspace or its action it goes on taking from there.
 export function ruleDocument(row) {

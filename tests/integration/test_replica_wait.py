@@ -1,0 +1,68 @@
+"""`wait_for_replica`: an admission that no replica has is none, and concerns nobody whose rules do not ask for it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+import pytest
+
+from tests.support.apps import Answer, ask, open_session
+from tests.support.books import every_window, new_workspace, read_books
+from tests.support.processes import SidecarProcess, running_sidecar, template, write_rules
+from tests.support.servers import HOST, SentinelStore, sentinel_store, until
+
+SETTINGS: Final = {"deadline_ms": 2000, "command_timeout_ms": 800, "connect_timeout_ms": 2000}
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[SentinelStore]:
+    """A primary with one replica."""
+    with sentinel_store() as running:
+        yield running
+
+
+@pytest.fixture
+def workspace() -> str:
+    """Return a workspace of its own."""
+    return new_workspace()
+
+
+@pytest.fixture
+def sidecar(tmp_path: Path, store: SentinelStore, workspace: str) -> Iterator[SidecarProcess]:
+    """Run a sidecar whose tier `sure` waits for a replica; it names the primary, so that no failover is in the way."""
+    rules = write_rules(tmp_path / "rules.yaml", template("sure", 100, wait_for_replica=True), template("free", 100))
+    url = f"redis://{HOST}:{store.primary_port}"
+    with running_sidecar(tmp_path, url, rules, workspace=workspace, **SETTINGS) as running:
+        yield running
+
+
+async def _check(session: aiohttp.ClientSession, sidecar: SidecarProcess, tier: str, request_id: str) -> Answer:
+    body: dict[str, Any] = {"user_id": f"{tier}-ada", "tier": tier, "cost_usd": 0.01, "request_id": request_id}
+    return await ask(session, f"{sidecar.url}/v1/check", body)
+
+
+async def test_a_call_is_admitted_once_a_replica_has_it(
+    sidecar: SidecarProcess, store: SentinelStore, workspace: str
+) -> None:
+    """With a replica it is exact; with a frozen one it is refused, nobody else is, and its repeat is charged once."""
+    replica = next(server for server in store.servers if server.port != store.primary_port)
+    async with open_session() as session:
+        before = await _check(session, sidecar, "sure", "before")
+        replica.freeze()
+        try:
+            refused = [await _check(session, sidecar, "sure", f"frozen-{number}") for number in range(6)]
+            other = [await _check(session, sidecar, "free", f"other-{number}") for number in range(6)]
+        finally:
+            replica.thaw()
+        with store.primary.client() as client:
+            until(lambda: client.wait(1, 1000) == 1, "a replica that follows")
+        repeated = [await _check(session, sidecar, "sure", f"frozen-{number}") for number in range(6)]
+    books = await read_books(store.url, workspace)
+
+    assert (True, True) == (before.is_exact, before.document["allowed"])
+    assert {(False, False, "store_unavailable")} == {
+        (each.is_exact, each.document["allowed"], each.document["reason"]) for each in refused
+    }
+    assert [True] * 12 == [each.is_exact and each.document["allowed"] for each in [*other, *repeated]]
+    assert (every_window(70_000_000), []) == (books.spend("sure-ada"), books.report.differences)
