@@ -1,6 +1,6 @@
 """What `wait_for_replica` costs: checks one after another and 32 at a time, with the rule and without it.
 
-    python -m bench.replica_wait
+Run it as ``python -m bench.replica_wait``.
 """
 
 import asyncio

@@ -51,8 +51,8 @@ class ScriptConnection:
         packed = hiredis.pack_command(words)
         if not asking and not wait_ms:
             return (await self._execute((packed,)))[0]
-        words_of_wait: tuple[str | int, ...] = ("WAIT", 1, wait_ms)
-        commands = [_ASKING] * asking + [packed] + [hiredis.pack_command(words_of_wait)] * bool(wait_ms)
+        wait: tuple[Any, ...] = ("WAIT", 1, wait_ms)
+        commands = [_ASKING] * asking + [packed] + [hiredis.pack_command(wait)] * bool(wait_ms)
         replies = (await self._execute(commands))[asking:]
         if wait_ms and not replies[1]:
             raise NotReplicated(f"no replica has it after {wait_ms} ms")
