@@ -14,6 +14,7 @@ from ledger.connection import PartitionMismatch, WrongTopology
 from ledger.decisions import Operation
 from ledger.errors import HoldConflict, InvalidInput, LedgerError, StoreUnavailable
 from ledger.script_answers import CONFLICTS
+from ledger.user_erasure import OpenHolds
 from sidecar.api.decode import decode_batch, decode_request
 from sidecar.api.openapi import openapi_document
 from sidecar.api.openapi_examples import ANSWERS, REQUESTS
@@ -23,6 +24,7 @@ from sidecar.app import make_admin_app, make_decision_app
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings
+from sidecar.workers import WorkersFailed
 from tests.support.edge import Edge, running_edge
 
 CONTROL_PLANE_CODES = frozenset({"credit_exceeds_spend", "history_gone", "log_not_followable", "revision_conflict"})
@@ -102,6 +104,10 @@ def test_the_examples_of_answers_have_the_shape_of_answers(operation: str, schem
     _check_schema(ANSWERS[operation], schema)
 
 
+NO_ANSWERS = {PartitionMismatch.code, WrongTopology.code, WorkersFailed.code, OpenHolds.code}
+"""Codes that a start or a command line ends with; no operation answers them."""
+
+
 def _statuses(error: type[LedgerError]) -> dict[str, int]:
     is_foreign = error.code in CONTROL_PLANE_CODES or error.__module__.startswith("controlplane.")
     found = {} if is_foreign else {error.code: error.status}
@@ -112,7 +118,7 @@ def _statuses(error: type[LedgerError]) -> dict[str, int]:
 
 def test_every_code_has_the_status_of_its_error() -> None:
     """Of the codes that an operation may answer; starting and conflicts by state have codes of their own."""
-    elsewhere = {PartitionMismatch.code, WrongTopology.code, HoldConflict.code}
+    elsewhere = {*NO_ANSWERS, HoldConflict.code}
     by_class = {code: status for code, status in _statuses(LedgerError).items() if code not in elsewhere}
     by_name = {"invalid_body": 400, "body_too_large": 413, "store_error": 503, **dict.fromkeys(CONFLICTS, 409)}
     assert {**by_class, **by_name} == STATUSES
@@ -121,7 +127,6 @@ def test_every_code_has_the_status_of_its_error() -> None:
 def test_every_path_and_every_code_is_documented() -> None:
     """A caller finds each path and each problem it may meet in the document for people."""
     text = HTTP_API.read_text()
-    startup_only = {PartitionMismatch.code, WrongTopology.code}
     words = {
         *DOCUMENT["paths"],
         *_statuses(LedgerError),
@@ -130,7 +135,7 @@ def test_every_path_and_every_code_is_documented() -> None:
         "invalid_body",
         "store_error",
     }
-    assert set() == {word for word in words - startup_only if f"`{word}`" not in text and f" {word}`" not in text}
+    assert set() == {word for word in words - NO_ANSWERS if f"`{word}`" not in text and f" {word}`" not in text}
 
 
 def test_every_reference_has_its_schema() -> None:
