@@ -12,9 +12,6 @@ from sidecar.listeners import Listeners
 from tests.support.processes import template, write_rules
 from tests.support.service_thread import sidecar_in_a_thread
 
-TIMEOUT_S: Final = 20.0
-"""No test depends on how fast a busy machine answers."""
-
 RULES: Final = (
     template("free", 1),
     template("warned", 1, action="warn", alert_thresholds_pct=[50, 80]),

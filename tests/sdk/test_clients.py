@@ -8,7 +8,7 @@ import pytest
 from spendgate import AsyncSpendgate, LLMBudgetExceededError, Spendgate, SpendgateRequestError
 
 from sidecar.listeners import Listeners
-from tests.sdk.conftest import TIMEOUT_S
+from tests.support.sdk_gates import TIMEOUT_S
 
 
 @pytest.fixture(params=["tcp", "unix"])

@@ -3,12 +3,11 @@
 import asyncio
 import logging
 
-from spendgate._async_transport import AsyncTransport
 from spendgate._callback import tell_async
 from spendgate._calls import Call, resolution
 from spendgate._core import Core, raise_for_block
 from spendgate._courier import Courier
-from spendgate._exchange import Reply, Unreachable
+from spendgate._exchange import AsyncAnswers, Reply, Unreachable
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement
 from spendgate.errors import SpendgateUnavailableError
@@ -20,7 +19,7 @@ class AsyncEngine:
     """Runs operations on asyncio, on any number of event loops."""
 
     def __init__(
-        self, *, core: Core, transport: AsyncTransport, courier: Courier, on_budget_warning: OnBudgetWarning | None
+        self, *, core: Core, transport: AsyncAnswers, courier: Courier, on_budget_warning: OnBudgetWarning | None
     ) -> None:
         self.core = core
         self.courier = courier

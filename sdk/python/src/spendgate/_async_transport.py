@@ -6,7 +6,7 @@ import threading
 import httpcore2
 
 from spendgate import _forks
-from spendgate._exchange import ATTEMPTS, FAILURES, Exchange, Reply
+from spendgate._exchange import ATTEMPTS, FAILURES, Answers, Exchange, Reply
 
 
 class AsyncTransport:
@@ -52,3 +52,17 @@ class AsyncTransport:
             self._pools = {loop: kept for loop, kept in self._pools.items() if not loop.is_closed()}
             self._pools[asyncio.get_running_loop()] = pool
         return pool
+
+
+class Immediate:
+    """Lets what answers at once, without waiting, serve the awaiting client."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    async def send(self, path: str, body: bytes | None = None) -> Reply:
+        """Return the answer."""
+        return self._answers.send(path, body)
+
+    async def close(self) -> None:
+        """Do nothing."""

@@ -19,6 +19,7 @@ from typing import Final
 from spendgate import _forks
 from spendgate._calls import Call
 from spendgate._delivery import Delivery
+from spendgate._exchange import Answers
 from spendgate._heartbeat import Heartbeat
 from spendgate._hold_state import HoldState
 
@@ -43,15 +44,17 @@ class Errand:
 class Courier:
     """Runs errands in one daemon thread. Every method may be called from any thread, `leave` also from finalizers."""
 
-    def __init__(self, delivery: Delivery, heartbeat: Heartbeat) -> None:
+    def __init__(self, delivery: Delivery, heartbeat: Heartbeat, transport: Answers) -> None:
         self._delivery = delivery
         self._heartbeat = heartbeat
+        self._transport = transport
         self._begin()
         _forks.join(self)
         atexit.register(_close, weakref.ref(self))
 
     def _begin(self) -> None:
-        self._lock = threading.Lock()
+        self._starts = threading.Lock()
+        self._works = threading.RLock()
         self._errands: queue.SimpleQueue[Errand | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._wakes_at_s = 0.0
@@ -66,7 +69,7 @@ class Courier:
     def watch(self, state: HoldState) -> None:
         """Keep a hold alive until `forget`."""
         self._heartbeat.add(state)
-        if not self._start() or state.next_beat_s < self._wakes_at_s:
+        if not self.start() or state.next_beat_s < self._wakes_at_s:
             self._errands.put(None)
 
     def forget(self, state: HoldState) -> None:
@@ -75,7 +78,7 @@ class Courier:
 
     def deliver(self, call: Call) -> None:
         """Deliver a settle or release as soon as it is possible; kept on disk meanwhile. Never waits."""
-        self._start()
+        self.start()
         self.leave(call)
 
     def leave(self, call: Call | None, *, note: str = "") -> None:
@@ -87,7 +90,7 @@ class Courier:
     def keep(self, call: Call) -> "Future[None]":
         """Write down what could not be delivered just now, and deliver it later; the future says when it is safe."""
         done: Future[None] = Future()
-        self._start()
+        self.start()
         self._errands.put(Errand(call=call, keep=True, done=done))
         if self._is_closed:
             self._run_errands()
@@ -107,14 +110,13 @@ class Courier:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(EXIT_S)
-        self._run_errands()
-        self._delivery.close()
+        self._hand_in()
 
-    def _start(self) -> bool:
+    def start(self) -> bool:
         """Start the thread if need be; says whether it ran already."""
         if self._thread is not None:
             return True
-        with self._lock:
+        with self._starts:
             if self._thread is not None or self._is_closed:
                 return True
             thread = threading.Thread(target=self._run, name="spendgate-courier", daemon=True)
@@ -128,12 +130,23 @@ class Courier:
             with contextlib.suppress(queue.Empty):
                 self._run_errand(self._errands.get(timeout=self._plan_sleep()))
             self._wakes_at_s = 0.0
-            try:
-                self._heartbeat.beat()
-                self._delivery.retry()
-            except Exception:
-                log.exception("the courier failed; it goes on")
+            self._look_around()
+        self._hand_in()
+
+    def _hand_in(self) -> None:
+        """Deliver or write down what is left, and let go of the files and connections."""
         self._run_errands()
+        with self._works:
+            self._delivery.close()
+            self._transport.close()
+
+    def _look_around(self) -> None:
+        try:
+            self._heartbeat.beat()
+            with self._works:
+                self._delivery.retry()
+        except Exception:
+            log.exception("the courier failed; it goes on")
 
     def _plan_sleep(self) -> float:
         """Return how long to sleep, in seconds; holds that are added from now on see when that ends."""
@@ -153,7 +166,8 @@ class Courier:
             log.warning(errand.note)
         try:
             if errand.call is not None:
-                (self._delivery.keep if errand.keep else self._delivery.deliver)(errand.call)
+                with self._works:
+                    (self._delivery.keep if errand.keep else self._delivery.deliver)(errand.call)
         except Exception:
             log.exception("an errand failed: %s", errand.call)
         finally:
@@ -161,7 +175,7 @@ class Courier:
                 errand.done.set_result(None)
 
 
-def abandon(courier: Courier, state: HoldState) -> None:
+def abandon(courier: Courier, state: HoldState, why: str = "was not closed") -> None:
     """End a hold that nobody will end, from a finalizer or at exit: it takes no lock, waits for nothing, logs nothing.
 
     Holds that another process made, before it forked this one, are left to that process.
@@ -170,7 +184,7 @@ def abandon(courier: Courier, state: HoldState) -> None:
         return
     courier.forget(state)
     call, outcome = state.ending(outcome_unknown=True)
-    courier.leave(call, note=f"{state} was not closed; it is {outcome}")
+    courier.leave(call, note=f"{state} {why}; it is {outcome}")
 
 
 def _close(courier: "weakref.ref[Courier]") -> None:

@@ -8,8 +8,7 @@ from spendgate._callback import tell
 from spendgate._calls import Call, resolution
 from spendgate._core import Core, raise_for_block
 from spendgate._courier import Courier
-from spendgate._exchange import Reply, Unreachable
-from spendgate._transport import Transport
+from spendgate._exchange import Answers, Reply, Unreachable
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement
 from spendgate.errors import SpendgateUnavailableError
@@ -24,7 +23,7 @@ class Engine:
     """Runs operations over blocking sockets. Safe for threads."""
 
     def __init__(
-        self, *, core: Core, transport: Transport, courier: Courier, on_budget_warning: OnBudgetWarning | None
+        self, *, core: Core, transport: Answers, courier: Courier, on_budget_warning: OnBudgetWarning | None
     ) -> None:
         self.core = core
         self.courier = courier

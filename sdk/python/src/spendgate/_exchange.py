@@ -1,7 +1,7 @@
 """What both transports say over HTTP, and how they read failures."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httpcore2
 
@@ -32,6 +32,26 @@ class Unreachable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+
+
+class Answers(Protocol):
+    """Whatever answers requests: a transport to a sidecar, or in tests `spendgate.testing.FakeSidecar`."""
+
+    def send(self, path: str, body: bytes | None = None) -> Reply:
+        """POST `body`, or GET without one; raises `Unreachable`."""
+
+    def close(self) -> None:
+        """Close all connections."""
+
+
+class AsyncAnswers(Protocol):
+    """The same, awaited."""
+
+    async def send(self, path: str, body: bytes | None = None) -> Reply:
+        """POST `body`, or GET without one; raises `Unreachable`."""
+
+    async def close(self) -> None:
+        """Close the connections of the running loop."""
 
 
 class Exchange:

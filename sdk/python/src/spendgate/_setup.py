@@ -8,15 +8,16 @@ from typing import Final
 
 from spendgate._address import read_address
 from spendgate._async_engine import AsyncEngine
-from spendgate._async_transport import AsyncTransport
+from spendgate._async_transport import AsyncTransport, Immediate
 from spendgate._callback import tell
 from spendgate._calls import Call
 from spendgate._core import Core
 from spendgate._courier import Courier
 from spendgate._delivery import Delivery
 from spendgate._engine import Engine
-from spendgate._exchange import Exchange, Unreachable
+from spendgate._exchange import Answers, Exchange, Reply, Unreachable
 from spendgate._heartbeat import Heartbeat
+from spendgate._journal import Journal, directory_for
 from spendgate._policies import Fail
 from spendgate._transport import Transport
 from spendgate.budget_warning import OnBudgetWarning
@@ -37,6 +38,8 @@ class Options:
     every_call: bool
     journal_dir: str | Path | None
 
+    transport: Answers | None
+
     def exchange(self) -> Exchange:
         """Return what transports say; raises `ValueError` for a wrong address or timeout."""
         if not 0 < self.timeout_s < float("inf"):
@@ -47,9 +50,10 @@ class Options:
 
 def build_engine(options: Options) -> Engine:
     """Return what the blocking client works with."""
-    transport = Transport(options.exchange())
+    exchange = options.exchange()
+    transport = options.transport or Transport(exchange)
     core = Core(fail=options.fail, every_call=options.every_call)
-    courier = _courier(core, transport, options.on_budget_warning)
+    courier = _courier(options, core, transport, exchange.address.url)
     engine = Engine(core=core, transport=transport, courier=courier, on_budget_warning=options.on_budget_warning)
     weakref.finalize(engine, courier.stop).atexit = False
     return engine
@@ -59,10 +63,10 @@ def build_async_engine(options: Options) -> AsyncEngine:
     """Return what the awaiting client works with; its courier has a transport of its own."""
     exchange = options.exchange()
     core = Core(fail=options.fail, every_call=options.every_call)
-    courier = _courier(core, Transport(exchange), options.on_budget_warning)
+    courier = _courier(options, core, options.transport or Transport(exchange), exchange.address.url)
     engine = AsyncEngine(
         core=core,
-        transport=AsyncTransport(exchange),
+        transport=AsyncTransport(exchange) if options.transport is None else Immediate(options.transport),
         courier=courier,
         on_budget_warning=options.on_budget_warning,
     )
@@ -70,13 +74,22 @@ def build_async_engine(options: Options) -> AsyncEngine:
     return engine
 
 
-def _courier(core: Core, transport: Transport, callback: OnBudgetWarning | None) -> Courier:
+def _courier(options: Options, core: Core, transport: Answers, url: str) -> Courier:
+    callback = options.on_budget_warning
+    journal = Journal(directory_for(options.journal_dir, url))
+
     def send(call: Call) -> Settlement:
+        reply: Reply | Unreachable
         try:
-            settlement = core.settled(call, transport.send(call.path, call.body()))
+            reply = transport.send(call.path, call.body())
         except Unreachable as error:
-            settlement = core.settled(call, error)
+            reply = error
+        settlement = core.settled(call, reply)
         tell(callback, core.warnings.due(settlement))
         return settlement
 
-    return Courier(Delivery(send), Heartbeat(send))
+    journal.check()
+    courier = Courier(Delivery(send, journal), Heartbeat(send), transport)
+    if journal.has_files():
+        courier.start()
+    return courier

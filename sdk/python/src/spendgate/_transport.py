@@ -4,6 +4,7 @@ import httpcore2
 
 from spendgate import _forks
 from spendgate._exchange import ATTEMPTS, FAILURES, Exchange, Reply
+from spendgate._sockets import Sockets
 
 
 class Transport:
@@ -38,4 +39,4 @@ class Transport:
         self._pool = self._new_pool()
 
     def _new_pool(self) -> httpcore2.ConnectionPool:
-        return httpcore2.ConnectionPool(**self._exchange.pool_options())
+        return httpcore2.ConnectionPool(network_backend=Sockets(), **self._exchange.pool_options())

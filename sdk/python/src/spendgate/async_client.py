@@ -1,14 +1,18 @@
 """The awaiting client."""
 
+import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import ParamSpec, Self, TypeVar, Unpack
 
 from spendgate import _calls
 from spendgate._calls import DEFAULT_TTL_S, Meta
 from spendgate._core import usage_path
+from spendgate._decorator import FromArguments, FromResult, Terms
+from spendgate._exchange import Answers
 from spendgate._hold_state import HoldState
 from spendgate._options import ReserveOptions
 from spendgate._policies import Fail
@@ -19,6 +23,9 @@ from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement, UserUsage
 from spendgate.usage import Usage
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class AsyncSpendgate:
     """Asks a sidecar before LLM calls and tells it what they cost. One client serves all event loops of a process.
@@ -26,7 +33,7 @@ class AsyncSpendgate:
     It takes what `Spendgate` takes, and does the same; `on_budget_warning` is awaited if it is a coroutine function.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a client's options, each by name
         self,
         url: str | None = None,
         *,
@@ -38,6 +45,7 @@ class AsyncSpendgate:
         journal_dir: str | Path | None = None,
         tier: str | None = None,
         group: str | None = None,
+        transport: Answers | None = None,
     ) -> None:
         options = Options(
             url=url,
@@ -47,6 +55,7 @@ class AsyncSpendgate:
             on_budget_warning=on_budget_warning,
             every_call=every_call,
             journal_dir=journal_dir,
+            transport=transport,
         )
         self._engine = build_async_engine(options)
         self._tier = tier
@@ -158,6 +167,43 @@ class AsyncSpendgate:
     async def usage(self, user_id: str, *, tier: str | None = None) -> UserUsage:
         """Return what a user spent, holds and has left. Raises like `extend`."""
         return self._engine.core.used(user_id, await self._engine.send(usage_path(user_id, tier or self._tier)))
+
+    def budgeted(
+        self,
+        *,
+        user_id: str | FromArguments = "user_id",
+        estimate_usd: Amount | FromArguments | None = None,
+        usage: Usage | FromArguments | None = None,
+        cost: FromResult | None = None,
+        tier: str | FromArguments | None = None,
+        group: str | None = None,
+    ) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:
+        """Decorate a coroutine function: each call of it is held before and settled after.
+
+        `user_id` names the parameter that says whose call it is. It, the estimate, the usage and the tier may also be
+        functions of the call's arguments (a mapping by name). `cost` makes of the result what it did cost: an amount,
+        or a `Usage`; without it, or where it returns None, the estimate is charged.
+        """
+        terms = Terms(user_id=user_id, estimate_usd=estimate_usd, usage=usage, cost=cost, tier=tier, group=group)
+
+        def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+            if not inspect.iscoroutinefunction(function):
+                raise TypeError("budgeted decorates coroutine functions; Spendgate has one for plain functions")
+            bound = terms.bind(function)
+
+            @functools.wraps(function)
+            async def budgeted_call(*args: P.args, **kwargs: P.kwargs) -> R:
+                user, options = bound.of_call(args, kwargs)
+                async with self.hold(user, **options) as hold:
+                    result = await function(*args, **kwargs)
+                    settlement = bound.of_result(result)
+                    if settlement is not None:
+                        await hold.settle(**settlement)
+                return result
+
+            return budgeted_call
+
+        return decorate
 
     async def close(self) -> None:
         """Close the connections and hand in what is left; what cannot be delivered stays on disk for the next process.

@@ -110,7 +110,7 @@ class AsyncHold:
 
     def abandon(self) -> None:
         """Close it with an unknown outcome without waiting for the sidecar; the settle is sent in the background."""
-        abandon(self._engine.courier, self._state)
+        abandon(self._engine.courier, self._state, "was abandoned")
         self._let_go()
 
     async def __aenter__(self) -> Self:

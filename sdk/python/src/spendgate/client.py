@@ -1,14 +1,18 @@
 """The blocking client."""
 
+import functools
+import inspect
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self, Unpack
+from typing import ParamSpec, Self, TypeVar, Unpack
 
 from spendgate import _calls
 from spendgate._calls import DEFAULT_TTL_S, Meta
 from spendgate._core import usage_path
+from spendgate._decorator import FromArguments, FromResult, Terms
+from spendgate._exchange import Answers
 from spendgate._hold_state import HoldState
 from spendgate._options import ReserveOptions
 from spendgate._policies import Fail
@@ -18,6 +22,9 @@ from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement, UserUsage
 from spendgate.hold import Hold
 from spendgate.usage import Usage
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Spendgate:
@@ -32,9 +39,10 @@ class Spendgate:
       past a threshold. A function or coroutine function; what it raises is logged.
     - `journal_dir`: where settles wait that cannot be delivered; by default a directory of this user's own.
     - `tier`, `group`: what calls send that do not say.
+    - `transport`: what answers instead of a sidecar, in tests: `spendgate.testing.FakeSidecar`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a client's options, each by name
         self,
         url: str | None = None,
         *,
@@ -46,6 +54,7 @@ class Spendgate:
         journal_dir: str | Path | None = None,
         tier: str | None = None,
         group: str | None = None,
+        transport: Answers | None = None,
     ) -> None:
         options = Options(
             url=url,
@@ -55,6 +64,7 @@ class Spendgate:
             on_budget_warning=on_budget_warning,
             every_call=every_call,
             journal_dir=journal_dir,
+            transport=transport,
         )
         self._engine = build_engine(options)
         self._tier = tier
@@ -166,6 +176,43 @@ class Spendgate:
     def usage(self, user_id: str, *, tier: str | None = None) -> UserUsage:
         """Return what a user spent, holds and has left. Raises like `extend`."""
         return self._engine.core.used(user_id, self._engine.send(usage_path(user_id, tier or self._tier)))
+
+    def budgeted(
+        self,
+        *,
+        user_id: str | FromArguments = "user_id",
+        estimate_usd: Amount | FromArguments | None = None,
+        usage: Usage | FromArguments | None = None,
+        cost: FromResult | None = None,
+        tier: str | FromArguments | None = None,
+        group: str | None = None,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Decorate a function: each call of it is held before and settled after.
+
+        `user_id` names the parameter that says whose call it is. It, the estimate, the usage and the tier may also be
+        functions of the call's arguments (a mapping by name). `cost` makes of the result what it did cost: an amount,
+        or a `Usage`; without it, or where it returns None, the estimate is charged.
+        """
+        terms = Terms(user_id=user_id, estimate_usd=estimate_usd, usage=usage, cost=cost, tier=tier, group=group)
+
+        def decorate(function: Callable[P, R]) -> Callable[P, R]:
+            if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+                raise TypeError("budgeted decorates plain functions; AsyncSpendgate has one for coroutine functions")
+            bound = terms.bind(function)
+
+            @functools.wraps(function)
+            def budgeted_call(*args: P.args, **kwargs: P.kwargs) -> R:
+                user, options = bound.of_call(args, kwargs)
+                with self.hold(user, **options) as hold:
+                    result = function(*args, **kwargs)
+                    settlement = bound.of_result(result)
+                    if settlement is not None:
+                        hold.settle(**settlement)
+                return result
+
+            return budgeted_call
+
+        return decorate
 
     def close(self) -> None:
         """Close the connections and hand in what is left; what cannot be delivered stays on disk for the next process.

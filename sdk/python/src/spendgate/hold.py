@@ -113,7 +113,7 @@ class Hold:
 
     def abandon(self) -> None:
         """Close it with an unknown outcome without waiting for the sidecar; the settle is sent in the background."""
-        abandon(self._engine.courier, self._state)
+        abandon(self._engine.courier, self._state, "was abandoned")
         self._let_go()
 
     def __enter__(self) -> Self:
