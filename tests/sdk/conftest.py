@@ -10,6 +10,7 @@ import pytest
 
 from sidecar.listeners import Listeners
 from tests.support.processes import template, write_rules
+from tests.support.sdk_gates import PATIENT
 from tests.support.service_thread import sidecar_in_a_thread
 
 RULES: Final = (
@@ -42,6 +43,7 @@ def listeners(valkey_url: str, sidecar_directory: Path) -> Iterator[Listeners]:
         "rules": write_rules(sidecar_directory / "rules.json", *RULES),
         "workspace": "sdk",
         "unix_socket": sidecar_directory / "s",
+        **PATIENT,
     }
     with sidecar_in_a_thread(sidecar_directory / "data", valkey_url, **settings) as serving:
         yield serving
