@@ -31,14 +31,17 @@ def openai_usage(model: str, provider: str | None, reported: Any) -> Usage | Non
     read = field(reported, f"{names[0]}_details")
     written = field(reported, f"{names[1]}_details")
     cached, stored = _count(read, "cached_tokens"), _count(read, "cache_write_tokens")
+    uncached = max(0, _count(reported, names[0]) - cached - stored)
     return Usage(
         model=model,
         provider=provider,
-        input_tokens=max(0, _count(reported, names[0]) - cached - stored),
+        input_tokens=uncached,
         output_tokens=_count(reported, names[1]),
         cache_read_tokens=cached,
         cache_write_tokens=stored,
         reasoning_tokens=_count(written, "reasoning_tokens"),
+        input_audio_tokens=min(uncached, _count(read, "audio_tokens")),
+        output_audio_tokens=_count(written, "audio_tokens"),
     )
 
 
@@ -54,6 +57,8 @@ def anthropic_usage(model: str, provider: str | None, reported: Any) -> Usage | 
         cache_read_tokens=_total(reported, "cache_read_input_tokens"),
         cache_write_tokens=_total(reported, "cache_creation_input_tokens"),
         reasoning_tokens=_count(field(reported, "output_tokens_details"), "thinking_tokens"),
+        cache_write_1h_tokens=_count(field(reported, "cache_creation"), "ephemeral_1h_input_tokens"),
+        web_searches=_count(field(reported, "server_tool_use"), "web_search_requests"),
     )
 
 
