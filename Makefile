@@ -7,14 +7,15 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 SDK := sdk/python
 
-.PHONY: help setup browser deploy-tools system-tools providers screenshots demo run test chaos lint check format bench lock \
-	replay-real clean
+.PHONY: help setup browser deploy-tools system-tools providers npm-sdk screenshots demo run test chaos lint check \
+	format bench lock replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
 	@echo "make run          a sidecar on 127.0.0.1:8787 and the page on 127.0.0.1:8788, until Ctrl-C"
 	@echo "make test         all tests"
 	@echo "make chaos        break things under load, compare with the truth; renews the table of docs/reliability.md"
+	@echo "make npm-sdk      the published SDK of LLM Cost Tracker against a sidecar and the page; needs Node"
 	@echo "make screenshots  the pictures of docs/images, anew"
 	@echo "make lint         lint, format and types"
 	@echo "make check        lint, types and all tests"
@@ -86,6 +87,13 @@ lint: setup
 	$(BIN)/mypy
 
 check: lint test
+
+# CI leaves it out where Node is missing, and says so.
+npm-sdk: setup
+	@if command -v node > /dev/null && command -v npm > /dev/null; then \
+		npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund --loglevel=error && \
+		$(BIN)/python -m tests.npm.check; \
+	else echo "make npm-sdk: left out, because Node and npm are not here"; fi
 
 screenshots: setup browser
 	$(BIN)/python -m tests.e2e.screenshots

@@ -30,6 +30,7 @@ class Stage:
     directory: Path
     session: aiohttp.ClientSession
     control: dict[str, str]
+    app: dict[str, str] = field(default_factory=dict)
     workspace: str = field(default_factory=lambda: f"page-{uuid4().hex[:12]}")
     url: str = ""
     sidecar_url: str = ""
@@ -51,7 +52,7 @@ class Stage:
     async def sidecar(self) -> AsyncIterator[None]:
         """Run a sidecar that follows the store."""
         listen = {"port": "auto", "admin_port": "auto", "data_dir": self.directory}
-        settings = SidecarSettings.read(self._environment(**listen, **PATIENT), {})
+        settings = SidecarSettings.read(self._environment(**listen, **PATIENT, **self.app), {})
         async with running_sidecar(settings, on_failure=_fail) as listeners:
             self.sidecar_url = listeners.decision_url
             yield
@@ -91,7 +92,11 @@ class Stage:
             {"model": model, "input_usd_per_million": usd, "output_usd_per_million": 5 * usd}
             for model, usd in models.items()
         ]
-        async with self.session.put(f"{self.url}/api/v1/prices", json=prices) as response:
+        await self.put_price_book(prices)
+
+    async def put_price_book(self, document: object) -> None:
+        """Put a price book in force, and wait until the sidecar has it."""
+        async with self.session.put(f"{self.url}/api/v1/prices", json=document) as response:
             assert response.status == 200, await response.text()
         await self.converged()
 
@@ -133,10 +138,15 @@ async def until(holds: Callable[[], Awaitable[bool]], what: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running_stage(store_url: str, directory: Path, **control: str) -> AsyncIterator[Stage]:
-    """Run page and sidecar in a workspace of their own; `control` become settings of the control plane."""
+async def running_stage(
+    store_url: str, directory: Path, *, app: dict[str, str] | None = None, **control: str
+) -> AsyncIterator[Stage]:
+    """Run page and sidecar in a workspace of their own.
+
+    `control` become settings of the control plane, `app` of the sidecar.
+    """
     async with aiohttp.ClientSession() as session:
-        stage = Stage(store_url, directory, session, control)
+        stage = Stage(store_url, directory, session, control, app or {})
         await stage.start_page()
         try:
             async with stage.sidecar():

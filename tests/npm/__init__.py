@@ -1,0 +1,1 @@
+"""The SDK of LLM Cost Tracker, as npm has it, against a running sidecar and control plane."""
