@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ledger.operations import Admission
-from ledger.plans import PlannedAllowance
 from sidecar.allowance_counts import AllowanceCounts, Key
 from sidecar.append_log import LogUnavailable
 
@@ -50,11 +49,15 @@ class Grant:
 class Allowance:
     """See the module. Amounts are nano-USD; `now_ms` is the store's time as this process knows it.
 
+    Of each allowance only one of `shares` equal parts is given here: what a sidecar's workers give adds up to it.
     `on_taken` is told what a call has taken, once for each call, when it is on disk.
     """
 
-    def __init__(self, *, now_ms: Callable[[], int], on_taken: Callable[[int], None] = lambda _nanos: None) -> None:
+    def __init__(
+        self, *, now_ms: Callable[[], int], on_taken: Callable[[int], None] = lambda _nanos: None, shares: int = 1
+    ) -> None:
         self._now_ms = now_ms
+        self._shares = shares
         self._on_taken = on_taken
         self._counts = AllowanceCounts()
         self._grants: dict[tuple[str, str], Grant] = {}
@@ -116,7 +119,7 @@ class Allowance:
         if self._log is None or not self._has_room(keys):
             return None
         for key, allowance in zip(keys, admission.plan.allowances, strict=True):
-            if not _fits(amount_nanos, self._counts.get(key), allowance):
+            if not _fits(amount_nanos, self._counts.get(key), allowance.limit_nanos // self._shares):
                 return None
         grant = Grant(admission.sent, keys, amount_nanos)
         self._counts.add(keys, amount_nanos)
@@ -164,6 +167,6 @@ def _keys(admission: Admission) -> tuple[Key, ...]:
     return tuple((each.window.code, each.rule_id, admission.user_id) for each in admission.plan.allowances)
 
 
-def _fits(amount_nanos: int, spent_nanos: int, allowance: PlannedAllowance) -> bool:
+def _fits(amount_nanos: int, spent_nanos: int, limit_nanos: int) -> bool:
     """Say whether an amount lands on the allowance or below; as with limits, nothing is let through on top of it."""
-    return spent_nanos < allowance.limit_nanos and amount_nanos <= allowance.limit_nanos - spent_nanos
+    return spent_nanos < limit_nanos and amount_nanos <= limit_nanos - spent_nanos

@@ -24,10 +24,10 @@ log = logging.getLogger("spendgate.allowance")
 
 @contextlib.asynccontextmanager
 async def kept_policy(
-    data_dir: Path, clock: StoreClock, metrics: Metrics, rules: RuleCache
+    data_dir: Path, clock: StoreClock, metrics: Metrics, rules: RuleCache, *, workers: int
 ) -> AsyncIterator[FailurePolicy]:
-    """Provide the policy of a sidecar, with the allowances that are kept in its data directory."""
-    allowance = Allowance(now_ms=clock.now_ms, on_taken=metrics.record_allowance)
+    """Provide the policy of a sidecar, or of one of its workers, with the allowances kept in its data directory."""
+    allowance = Allowance(now_ms=clock.now_ms, on_taken=metrics.record_allowance, shares=workers)
     async with kept_allowance(data_dir, allowance):
         yield FailurePolicy(clock, allowance, knows_rules=lambda: rules.is_loaded)
 

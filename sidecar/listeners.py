@@ -21,9 +21,11 @@ class Place:
     """Where a sidecar serves that is one of several workers (`sidecar.workers`).
 
     It shares the port of decisions with its siblings, accepts from the Unix socket that its supervisor has opened
-    (a file descriptor), and serves its admin application on a private Unix socket (a path).
+    (a file descriptor), and serves its admin application on a private Unix socket (a path). `workers` is how many they
+    are.
     """
 
+    workers: int
     admin_socket: str
     socket_fd: int | None = None
 

@@ -102,7 +102,9 @@ async def running_sidecar(
         ledger = _ledger(settings, client, connections)
         clock = StoreClock()
         async with (
-            kept_policy(Path(settings.data_dir), clock, metrics, rules) as policy,
+            kept_policy(
+                Path(settings.data_dir), clock, metrics, rules, workers=place.workers if place else 1
+            ) as policy,
             _pricing(settings, rules, metrics, background) as pricing,
             _serving(settings, ledger, pricing, metrics, background, place, clock, policy) as listeners,
         ):

@@ -167,7 +167,8 @@ def _order(settings: Settings, number: int, port: int, socket_fd: int | None, di
         unix_socket=None,
         data_dir=str(Path(settings.data_dir) / f"worker-{number}"),
     )
-    return Order(settings=own, place=Place(admin_socket=_admin_socket(directory, number), socket_fd=socket_fd))
+    place = Place(workers=settings.workers, admin_socket=_admin_socket(directory, number), socket_fd=socket_fd)
+    return Order(settings=own, place=place)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ from tests.support.stores import StoreProcess, store_process
 COST_NANOS: Final = 10_000_000
 FITS: Final = 5
 CALLS: Final = 20
+WORKERS: Final = 3
 WITHIN_S: Final = 20.0
 USERS: Final = ("ada", "eve")
 ALLOWED: Final = {"deny": 0, "allow": CALLS, "some": FITS}
@@ -155,6 +156,17 @@ async def test_each_policy_keeps_its_bound_over_outages_and_restarts(scene: Scen
     assert [] == [user for user in USERS if books.spend(f"deny-{user}").get("month", 0) > 0]
     assert [] == [user for user in USERS if books.spend(f"some-{user}").get("month", 0) > FITS * COST_NANOS]
     assert [] == books.report.differences
+
+
+async def test_workers_give_no_more_than_one_sidecar(scene: Scene) -> None:
+    """Each has a part of the allowance, whichever of them a call reaches; catches one allowance for each worker."""
+    await scene.start(workers=WORKERS)
+    await scene.until_exact()
+    scene.store.kill()
+    found = await scene.call("call")
+    scene.store.start()
+
+    assert [] == [user for user, count in found["some"].items() if not 0 < count <= FITS]
 
 
 async def test_an_open_breaker_sends_one_question_at_a_time_and_nothing_else(scene: Scene) -> None:

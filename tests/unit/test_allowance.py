@@ -72,6 +72,14 @@ async def test_another_user_has_an_own_allowance() -> None:
     assert [True, True] == [await allowance.take(call(X, user_id=user)) for user in ("ada", "eve")]
 
 
+async def test_workers_share_an_allowance() -> None:
+    """Each gives an equal part, rounded down, so that all together give no more than the allowance."""
+    workers = [Allowance(now_ms=now, shares=3) for _ in range(3)]
+    for worker in workers:
+        worker.keep_in(MemoryLog())
+    assert [3, 3, 3] == [await left(worker) for worker in workers]
+
+
 async def test_an_allowance_of_nothing_lets_nothing_through() -> None:
     """Not even what costs nothing, as a limit of zero does not."""
     assert not await memory_allowance(now).take(call(0, x=0))
