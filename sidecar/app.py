@@ -30,13 +30,21 @@ CLOSE_STREAMS: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("CL
 
 
 def make_decision_app(
-    *, enforcer: Enforcer, recorder: EventRecorder, rules: RuleCache, settings: Settings, metrics: Metrics
+    *,
+    enforcer: Enforcer,
+    recorder: EventRecorder,
+    rules: RuleCache,
+    settings: Settings,
+    metrics: Metrics,
+    around: Callable[[str, Handler], Handler] | None = None,
 ) -> web.Application:
-    """Return the application that answers decisions."""
+    """Return the application that answers decisions; `around` wraps the handler of each path of theirs."""
     check = access_check(is_local=is_loopback(settings.host), token=settings.decision_token)
     middlewares = [problem_middleware(metrics), access_middleware(check)]
     app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     decisions = DecisionHandlers(enforcer).routes()
+    if around is not None:
+        decisions = [web.post(route.path, around(route.path, route.handler)) for route in decisions]
     app.add_routes(decisions)
     app[DIRECT] = direct_routes(decisions, check, metrics)
     streams = StreamHandlers(enforcer, metrics, max_frame_bytes=settings.max_body_bytes)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -26,8 +26,20 @@ BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 Outcome = tuple[str, str, str, bool]
 
 
+class Observer(Protocol):
+    """Whoever else wants to know what was answered: a log, a trace."""
+
+    def decided(self, decision: Decision, seconds: float) -> None:
+        """Hear of a check or reserve that was answered after `seconds`."""
+        ...
+
+    def settled(self, settlement: Settlement) -> None:
+        """Hear of a settle, release or extend that was answered."""
+        ...
+
+
 class Metrics:
-    """One registry a process, passed by constructor."""
+    """One registry a process, passed by constructor; `observers` hear of the same answers."""
 
     def __init__(self, *, version: str = "unknown") -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter that nobody queries.
@@ -69,6 +81,7 @@ class Metrics:
         build = Gauge("spendgate_build_info", "Version of this sidecar.", ("version",), registry=registry)
         build.labels(version).set(1)
         self.store_failures = 0
+        self.observers: tuple[Observer, ...] = ()
         self.condition = Condition()
         self._outcomes: dict[Outcome, Counter] = {}
 
@@ -151,6 +164,8 @@ class Metrics:
         if decision.degraded:
             self.condition.note_degraded(decision.at_ms)
         self._decision_seconds.observe(seconds)
+        for observer in self.observers:
+            observer.decided(decision, seconds)
 
     def record_settlement(self, settlement: Settlement) -> None:
         """Count a settle, release or extend that was answered."""
@@ -163,6 +178,8 @@ class Metrics:
         if over_nanos > 0 and settlement.state_before is not HoldState.UNKNOWN and not settlement.replayed:
             self._overruns.inc()
             self._overrun_usd.inc(over_nanos / NANOS_PER_USD)
+        for observer in self.observers:
+            observer.settled(settlement)
 
     def record_batch(self, operations: int, seconds: float) -> None:
         """Count one script run."""

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ledger.background import Background, serve_until_stopped
 from ledger.bulk_work import leave_start_alone
@@ -18,7 +18,7 @@ from ledger.rule_store import RuleStore
 from ledger.scripts import CommandRunner
 from sidecar.allowance_log import kept_policy
 from sidecar.app import make_admin_app, make_decision_app
-from sidecar.enforcer import Enforcer
+from sidecar.enforcer import Enforcer, Lanes
 from sidecar.event_recorder import EventRecorder
 from sidecar.failure_policy import FailurePolicy
 from sidecar.heartbeat import Heartbeat
@@ -27,6 +27,7 @@ from sidecar.learned_copy import LearnedCopy
 from sidecar.learned_outputs import LearnedOutputs
 from sidecar.listeners import Listeners, Place
 from sidecar.metrics import Metrics
+from sidecar.observing import around, observing, traced_lanes
 from sidecar.pricing import Pricing
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_file import RuleFile
@@ -34,6 +35,9 @@ from sidecar.rule_follower import RuleFollower
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
 from sidecar.sweeper import Sweeper
+
+if TYPE_CHECKING:
+    from sidecar.tracing import Tracing
 
 RULES_TIMEOUTS: Final = StoreTimeouts(connect_ms=1000, command_ms=10_000)
 RULES_CONNECTIONS: Final = 4
@@ -106,7 +110,8 @@ async def running_sidecar(
                 Path(settings.data_dir), clock, metrics, rules, workers=place.workers if place else 1
             ) as policy,
             _pricing(settings, rules, metrics, background) as pricing,
-            _serving(settings, ledger, pricing, metrics, background, place, clock, policy) as listeners,
+            observing(settings, metrics, version=version("spendgate-server")) as tracing,
+            _serving(settings, ledger, pricing, metrics, background, place, clock, policy, tracing) as listeners,
         ):
             yield listeners
     finally:
@@ -155,10 +160,12 @@ async def _serving(
     place: Place | None,
     clock: StoreClock,
     policy: FailurePolicy,
+    tracing: "Tracing | None",
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     lanes = make_lanes(ledger, settings, metrics, clock)
     await meet_store(settings, ledger, lanes, metrics, background)
+    lanes = traced_lanes(lanes, tracing)
     rules = pricing.rules
     enforcer = Enforcer(
         ledger=ledger,
@@ -171,17 +178,17 @@ async def _serving(
         deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
     )
     recorder = EventRecorder(lanes=lanes, rules=rules, clock=clock, pricing=pricing, metrics=metrics)
-    sweeper = Sweeper(
-        ledger,
-        clock,
-        breakers=lanes.breakers,
-        interval_s=settings.sweep_interval_ms / 1000,
-        on_error=metrics.record_store_error,
-    )
-    background.start(sweeper.run())
+    background.start(_sweeper(ledger, clock, lanes, settings, metrics).run())
     background.start(watch_loop_lag(metrics.set_loop_lag))
     listeners = Listeners(
-        make_decision_app(enforcer=enforcer, recorder=recorder, rules=rules, settings=settings, metrics=metrics),
+        make_decision_app(
+            enforcer=enforcer,
+            recorder=recorder,
+            rules=rules,
+            settings=settings,
+            metrics=metrics,
+            around=around(tracing),
+        ),
         make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: depth(lanes)),
     )
     await listeners.open(settings, place)
@@ -192,6 +199,16 @@ async def _serving(
         for admit, resolve in zip(lanes.admit, lanes.resolve, strict=True):
             await admit.drain()
             await resolve.drain()
+
+
+def _sweeper(ledger: RedisLedger, clock: StoreClock, lanes: Lanes, settings: Settings, metrics: Metrics) -> Sweeper:
+    return Sweeper(
+        ledger,
+        clock,
+        breakers=lanes.breakers,
+        interval_s=settings.sweep_interval_ms / 1000,
+        on_error=metrics.record_store_error,
+    )
 
 
 async def _start_rules(

@@ -22,10 +22,11 @@ from ledger.setting_parsing import (
     token_file,
     workspace,
 )
+from sidecar.decision_log import WANTED
 
 __all__ = ["SETTINGS", "Setting", "Settings", "SettingsError", "is_loopback", "redact_url"]
 
-SECRETS: Final = ("redis_url", "push_token", "decision_token")
+SECRETS: Final = ("redis_url", "push_token", "decision_token", "log_key")
 
 RULES_SOURCES: Final = ("file", "push", "store")
 
@@ -87,6 +88,13 @@ SETTINGS: Final = (
         name="log_level", parse=choice("debug", "info", "warning", "error"), default="info", unit="level", help="logs"
     ),
     Setting(name="log_format", parse=choice("text", "json"), default="text", unit="format", help="logs"),
+    Setting(name="log_decisions", parse=choice(*WANTED), default="none", unit="choice", help="a line for each"),
+    Setting(
+        name="log_user_ids", parse=choice("plain", "hashed", "none"), default="hashed", unit="choice", help="in those"
+    ),
+    Setting(name="log_key", parse=token, default=None, unit="secret", help="of the hashes of user ids", secret=True),
+    Setting(name="log_key_file", parse=token_file, default=None, unit="path", help="from a file", secret=True),
+    Setting(name="traces", parse=choice("off", "otlp"), default="off", unit="choice", help="OpenTelemetry (extra)"),
 )
 
 
@@ -122,6 +130,10 @@ class Settings:
     decision_token: str | None
     log_level: str
     log_format: str
+    log_decisions: str
+    log_user_ids: str
+    log_key: str | None
+    traces: str
 
     @classmethod
     def read(cls, environment: Mapping[str, str], flags: Mapping[str, str | None]) -> "Settings":

@@ -13,6 +13,8 @@ from sidecar.metrics import Metrics
 
 PROBLEM_JSON: Final = "application/problem+json"
 
+USER_PATH: Final = "/v1/usage/"
+
 HTTP_CODES: Final = {
     404: "not_found",
     405: "method_not_allowed",
@@ -41,7 +43,7 @@ def answer_problem(error: Exception, request: web.BaseRequest, metrics: Metrics)
         fields = problem_fields(LedgerError(f"the request could not be read: {error}", code="invalid_body"))
         fields["status"] = 400
     else:
-        log.error("%s failed", request.path, exc_info=error)
+        log.error("%r failed", shown_path(request.path), exc_info=error)
         fields = problem_fields(LedgerError("this is our fault; the log has the details"))
     metrics.record_problem(fields["code"])
     response = problem_response(fields)
@@ -50,6 +52,11 @@ def answer_problem(error: Exception, request: web.BaseRequest, metrics: Metrics)
     if fields["status"] == 401:  # noqa: PLR2004 - the status itself
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
+
+
+def shown_path(path: str) -> str:
+    """Return a path for the log: without the user's id, if it has one."""
+    return f"{USER_PATH}..." if path.startswith(USER_PATH) else path
 
 
 def problem_middleware(metrics: Metrics) -> Any:
