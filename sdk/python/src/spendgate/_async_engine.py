@@ -1,6 +1,7 @@
 """What the awaiting client and its holds share: an operation, from the request to what it means."""
 
 import asyncio
+import copy
 import logging
 
 from spendgate._callback import tell_async
@@ -25,6 +26,7 @@ class AsyncEngine:
         self.courier = courier
         self._transport = transport
         self._callback = on_budget_warning
+        self._origin: AsyncEngine | None = None
 
     async def send(self, path: str, body: bytes | None = None) -> Reply | Unreachable:
         """Return the answer, or that there is none."""
@@ -81,3 +83,9 @@ class AsyncEngine:
     async def close(self) -> None:
         """Close the connections of the running loop."""
         await self._transport.close()
+
+    def telling(self, on_budget_warning: OnBudgetWarning | None) -> "AsyncEngine":
+        """Return an engine that shares everything with this one but the callback."""
+        other = copy.copy(self)
+        other._callback, other._origin = on_budget_warning, self  # noqa: SLF001 - one of its own kind
+        return other

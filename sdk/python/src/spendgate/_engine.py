@@ -1,5 +1,6 @@
 """What the blocking client and its holds share: an operation, from the request to what it means."""
 
+import copy
 import logging
 from concurrent.futures import TimeoutError as NotInTime
 from typing import Final
@@ -29,6 +30,7 @@ class Engine:
         self.courier = courier
         self._transport = transport
         self._callback = on_budget_warning
+        self._origin: Engine | None = None
 
     def send(self, path: str, body: bytes | None = None) -> Reply | Unreachable:
         """Return the answer, or that there is none."""
@@ -89,3 +91,9 @@ class Engine:
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()
+
+    def telling(self, on_budget_warning: OnBudgetWarning | None) -> "Engine":
+        """Return an engine that shares everything with this one but the callback."""
+        other = copy.copy(self)
+        other._callback, other._origin = on_budget_warning, self  # noqa: SLF001 - one of its own kind
+        return other

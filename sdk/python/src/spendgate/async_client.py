@@ -1,5 +1,6 @@
 """The awaiting client."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -212,6 +213,12 @@ class AsyncSpendgate:
         """
         self._engine.courier.close()
         await self._engine.close()
+
+    def telling(self, on_budget_warning: OnBudgetWarning | None) -> Self:
+        """Return a client that tells another callback of warnings, and shares everything else with this one."""
+        other = copy.copy(self)
+        other._engine = self._engine.telling(on_budget_warning)  # noqa: SLF001 - one of its own kind
+        return other
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,5 +1,6 @@
 """The blocking client."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable
@@ -221,6 +222,12 @@ class Spendgate:
         """
         self._engine.courier.close()
         self._engine.close()
+
+    def telling(self, on_budget_warning: OnBudgetWarning | None) -> Self:
+        """Return a client that tells another callback of warnings, and shares everything else with this one."""
+        other = copy.copy(self)
+        other._engine = self._engine.telling(on_budget_warning)  # noqa: SLF001 - one of its own kind
+        return other
 
     def __enter__(self) -> Self:
         return self

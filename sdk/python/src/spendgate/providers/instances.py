@@ -66,13 +66,19 @@ def install(client: Any, own: Methods, new: Any) -> None:
         client._sleep_for_retry = new.sleep_for_retry  # noqa: SLF001
 
 
-def is_async(client: object) -> bool:
+def package_of(client: object) -> str:
+    """Return the package that a client is of; raises `TypeError` for what is none."""
+    for kind in type(client).__mro__:
+        package = kind.__module__.partition(".")[0]
+        if package in PACKAGES and hasattr(kind, "post"):
+            return package
+    raise TypeError(f"{type(client).__name__} is no client of {' or '.join(PACKAGES)}")
+
+
+def is_async(client: Any) -> bool:
     """Tell whether a provider's client awaits; raises `TypeError` for what is none."""
-    kinds = {kind.__module__.partition(".")[0] for kind in type(client).__mro__}
-    post = getattr(type(client), "post", None)
-    if post is None or kinds.isdisjoint(PACKAGES):
-        raise TypeError(f"{type(client).__name__} is no client of openai or anthropic")
-    return inspect.iscoroutinefunction(post)
+    package_of(client)
+    return inspect.iscoroutinefunction(type(client).post)
 
 
 def _none(*_arguments: object, **_options: object) -> None:

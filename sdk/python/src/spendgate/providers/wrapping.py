@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from spendgate.async_client import AsyncSpendgate
 from spendgate.client import Spendgate
@@ -14,6 +14,18 @@ from spendgate.providers.tokens import CountTokens, typical_tokens
 
 ClientT = TypeVar("ClientT")
 Gate = Spendgate | AsyncSpendgate
+
+
+class WrapOptions(TypedDict, total=False):
+    """The terms that `wrap` takes; it documents them."""
+
+    user_id: str | None
+    tier: str | None
+    group: str | None
+    provider: str | None
+    models: Mapping[str, str] | None
+    count_tokens: CountTokens
+    include_usage: bool
 
 
 def wrap(
@@ -45,6 +57,8 @@ def wrap(
 
     Raises `TypeError` for a client of another kind, or a gate that does not fit it.
     """
+    awaits = is_async(client)
+    chosen = gate if gate is not None else gate_for(client)
     terms = Terms(
         user_id=user_id,
         tier=tier,
@@ -54,13 +68,17 @@ def wrap(
         include_usage=include_usage,
         warned=set(),
     )
-    awaits = is_async(client)
     wrapped = fresh(client)
     if awaits:
-        AsyncMeter(wrapped, _of_kind(AsyncSpendgate, gate or shared_async_gate()), terms)
+        AsyncMeter(wrapped, _of_kind(AsyncSpendgate, chosen), terms)
     else:
-        Meter(wrapped, _of_kind(Spendgate, gate or shared_gate()), terms)
+        Meter(wrapped, _of_kind(Spendgate, chosen), terms)
     return wrapped
+
+
+def gate_for(client: Any) -> Gate:
+    """Return the gate that all clients of this kind share; raises `TypeError` for what is no client."""
+    return shared_async_gate() if is_async(client) else shared_gate()
 
 
 @cache
