@@ -22,13 +22,15 @@ class App:
 
     def __init__(self, url: str, provider_url: str, journal_dir: str, *, awaits: bool, **options: Any) -> None:
         self._runner = asyncio.Runner() if awaits else None
-        self.gate: Any = (AsyncSpendgate if awaits else Spendgate)(url, journal_dir=journal_dir, timeout_s=5, **options)
+        self.gate: Any = (AsyncSpendgate if awaits else Spendgate)(
+            url, journal_dir=journal_dir, timeout_s=30, **options
+        )
         openai_kind, anthropic_kind = (
             (openai.AsyncOpenAI, anthropic.AsyncAnthropic) if awaits else (openai.OpenAI, anthropic.Anthropic)
         )
         self.bare_openai = openai_kind(api_key="none", base_url=f"{provider_url}/v1")
         self.bare_anthropic = anthropic_kind(api_key="none", base_url=provider_url)
-        self.reader = Spendgate(url, journal_dir=journal_dir, timeout_s=5)
+        self.reader = Spendgate(url, journal_dir=journal_dir, timeout_s=30)
 
     @property
     def awaits(self) -> bool:

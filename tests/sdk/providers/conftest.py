@@ -21,6 +21,9 @@ else:
     from tests.support.fake_provider import FakeProvider, fake_provider
     from tests.support.provider_apps import App
 
+PATIENT = {"deadline_ms": 20_000, "command_timeout_ms": 20_000, "connect_timeout_ms": 20_000}
+"""A busy machine makes no outage."""
+
 INPUT_USD, OUTPUT_USD = 1_000, 10_000
 """For a million tokens, so that a token of input is 0.001 USD and one of output 0.01 USD."""
 
@@ -48,7 +51,7 @@ def sidecar(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     directory = tmp_path_factory.mktemp("sidecar")
     rules = directory / "rules.json"
     rules.write_text(json.dumps({"workspace": {"timezone": steady_timezone()}, "rules": RULES, "prices": PRICES}))
-    with running_sidecar(directory, valkey_url, rules, workspace=f"p-{token_hex(4)}", deadline_ms=5000) as process:
+    with running_sidecar(directory, valkey_url, rules, workspace=f"p-{token_hex(4)}", **PATIENT) as process:
         yield process
 
 
