@@ -20,11 +20,10 @@ CHAT = {"model": "fake-model", "messages": MESSAGES, "max_tokens": 10}
 class App:
     """Blocking: results are as they are. Awaiting: whatever must be awaited is, on a loop of its own."""
 
-    def __init__(self, url: str, provider_url: str, journal_dir: str, *, awaits: bool, **options: Any) -> None:
+    def __init__(self, url: str, provider_url: str, journal_dir: str, *, awaits: bool) -> None:
         self._runner = asyncio.Runner() if awaits else None
-        self.gate: Any = (AsyncSpendgate if awaits else Spendgate)(
-            url, journal_dir=journal_dir, timeout_s=30, **options
-        )
+        kind = AsyncSpendgate if awaits else Spendgate
+        self.gate: Any = kind(url, journal_dir=journal_dir, timeout_s=30)
         openai_kind, anthropic_kind = (
             (openai.AsyncOpenAI, anthropic.AsyncAnthropic) if awaits else (openai.OpenAI, anthropic.Anthropic)
         )

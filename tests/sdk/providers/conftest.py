@@ -21,7 +21,7 @@ else:
     from tests.support.fake_provider import FakeProvider, fake_provider
     from tests.support.provider_apps import App
 
-PATIENT = {"deadline_ms": 20_000, "command_timeout_ms": 20_000, "connect_timeout_ms": 20_000}
+PATIENT = {"deadline_ms": 10_000, "command_timeout_ms": 10_000, "connect_timeout_ms": 10_000}
 """A busy machine makes no outage."""
 
 INPUT_USD, OUTPUT_USD = 1_000, 10_000
