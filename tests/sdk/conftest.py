@@ -1,5 +1,6 @@
 """A real sidecar over a real store, for everything the SDK does."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,10 +22,13 @@ RULES: Final = (
 )
 
 
+PRICES: Final = [{"model": "gpt-4o-mini", "input_usd_per_million": 0.15, "output_usd_per_million": 0.6}]
+
+
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Keep the tester's own sidecar and journal out."""
-    for name in ("SPENDGATE_URL", "SPENDGATE_TOKEN", "SPENDGATE_JOURNAL_DIR"):
+    for name in ("SPENDGATE_URL", "SPENDGATE_DECISION_TOKEN", "SPENDGATE_JOURNAL_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
@@ -39,8 +43,10 @@ def sidecar_directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def listeners(valkey_url: str, sidecar_directory: Path) -> Iterator[Listeners]:
     """One sidecar for the run; tests keep apart by user."""
+    rules = write_rules(sidecar_directory / "rules.json", *RULES)
+    rules.write_text(json.dumps(json.loads(rules.read_text()) | {"prices": PRICES}))
     settings = {
-        "rules": write_rules(sidecar_directory / "rules.json", *RULES),
+        "rules": rules,
         "workspace": "sdk",
         "unix_socket": sidecar_directory / "s",
         **PATIENT,

@@ -84,8 +84,8 @@ def _decision(fields: Document) -> Decision:
 
 def _settlement(fields: Document) -> Settlement:
     return Settlement(
-        decision=fields["decision"],
-        reason=fields["reason"],
+        decision=fields.get("decision", "allow"),
+        reason=fields.get("reason", "under_limit"),
         request_id=fields["request_id"],
         user_id=fields["user_id"],
         tier=fields.get("tier"),

@@ -20,7 +20,8 @@ from spendgate.budget_warning import WarningGate
 from spendgate.decisions import Decision, Settlement, UserUsage
 from spendgate.errors import LLMBudgetExceededError, SpendgateRequestError, SpendgateUnavailableError
 
-OK: Final = 200
+ANSWERED: Final = range(200, 300)
+"""200, and what a sidecar may answer that has taken a settle without its store."""
 SERVER_ERROR: Final = 500
 
 log = logging.getLogger("spendgate")
@@ -102,7 +103,7 @@ def _document(reply: Reply | Unreachable) -> Mapping[str, Any]:
     if isinstance(reply, Unreachable):
         raise reply
     document = read_document(reply.body)
-    if reply.status == OK:
+    if reply.status in ANSWERED:
         return document
     if "code" not in document:
         raise NotASidecar(f"status {reply.status} without a problem's code")

@@ -44,7 +44,7 @@ class Options:
         """Return what transports say; raises `ValueError` for a wrong address or timeout."""
         if not 0 < self.timeout_s < float("inf"):
             raise ValueError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
-        token = self.token or os.environ.get("SPENDGATE_TOKEN")
+        token = self.token or os.environ.get("SPENDGATE_DECISION_TOKEN")
         return Exchange(read_address(self.url), timeout_s=self.timeout_s, token=token)
 
 

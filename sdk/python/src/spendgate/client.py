@@ -32,7 +32,8 @@ class Spendgate:
     """Asks a sidecar before LLM calls and tells it what they cost. One client serves all threads of a process.
 
     - `url`: ``http://host:port``, ``https://host:port`` or ``unix:///path``; by default ``SPENDGATE_URL``, else
-      ``http://127.0.0.1:8787``. `token`: the bearer token of a sidecar that wants one, by default ``SPENDGATE_TOKEN``.
+      ``http://127.0.0.1:8787``. `token`: the bearer token of a sidecar that wants one, by default
+      ``SPENDGATE_DECISION_TOKEN``.
     - `timeout_s`: how long one answer may take.
     - `fail`: what a check or reserve answers when the sidecar itself does not and never told a policy for this user:
       ``"closed"`` denies, ``"open"`` allows. Either is logged.
