@@ -84,6 +84,7 @@ class Metrics:
         self.observers: tuple[Observer, ...] = ()
         self.condition = Condition()
         self._outcomes: dict[Outcome, Counter] = {}
+        self._store_failures: dict[str, Counter] = {}
 
     def _define_safety(self) -> None:
         self._unsafe = Gauge(
@@ -189,7 +190,10 @@ class Metrics:
     def record_store_error(self, code: str) -> None:
         """Count a failure of the store that an operation met."""
         self.store_failures += 1
-        self._store_errors.labels(code).inc()
+        child = self._store_failures.get(code)
+        if child is None:
+            child = self._store_failures[code] = self._store_errors.labels(code)
+        child.inc()
 
     def set_store_unsafe(self, reasons: set[str]) -> None:
         """Show why the store can lose or refuse money now, by itself (`ledger.store_checks.UNSAFE`)."""
