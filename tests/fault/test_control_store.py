@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from tests.support.control_plane import ControlPlane, control_plane
-from tests.support.stores import StoreProcess, store_process
+from tests.support.stores import ALWAYS, StoreProcess, store_process
 
 DEADLINE_S = 20.0
 SEED = "rules:\n  - {kind: tier_template, key: free, limit_usd: 1, action: block}\n"
@@ -44,7 +44,7 @@ async def test_a_start_without_the_store_shows_no_empty_lists(tmp_path: Path) ->
 
 async def test_rules_are_shown_without_spend_while_the_store_is_gone() -> None:
     """Nothing can be changed or sorted by spend meanwhile; afterwards all is as it was."""
-    with store_process() as store:
+    with store_process(appendfsync=ALWAYS) as store:
         async with control_plane(store.url) as control:
             assert 201 == (await control.call("POST", TEMPLATES, {"key": "pro", "limit_usd": 1})).status
             await asyncio.to_thread(store.kill)

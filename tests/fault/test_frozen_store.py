@@ -13,7 +13,7 @@ import pytest
 from tests.support.apps import Answer, Call, ask, ask_all, open_session
 from tests.support.books import every_window, new_workspace, read_books
 from tests.support.processes import SidecarProcess, running_sidecar, template, write_rules
-from tests.support.stores import StoreProcess, store_process
+from tests.support.stores import ALWAYS, StoreProcess, store_process
 
 DEADLINE_MS: Final = 400
 BOUND_S: Final = 2 * DEADLINE_MS / 1000
@@ -35,7 +35,7 @@ def workspace() -> str:
 @pytest.fixture
 def store() -> Iterator[StoreProcess]:
     """Run a store of its own."""
-    with store_process() as running:
+    with store_process(appendfsync=ALWAYS) as running:
         yield running
 
 

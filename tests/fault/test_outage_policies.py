@@ -18,7 +18,7 @@ from tests.support.books import new_workspace, read_books
 from tests.support.metrics import metric
 from tests.support.processes import SidecarProcess, launch, template, wait_until_serving, write_rules
 from tests.support.store_proxy import StoreProxy, deliver, swallow
-from tests.support.stores import StoreProcess, store_process
+from tests.support.stores import ALWAYS, StoreProcess, store_process
 
 COST_NANOS: Final = 10_000_000
 FITS: Final = 5
@@ -113,7 +113,7 @@ class Scene:
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     """Provide a scene without its sidecar."""
-    with store_process() as store:
+    with store_process(appendfsync=ALWAYS) as store:
         async with StoreProxy(store.url).running() as proxy, open_session() as session:
             made = Scene(session, store, proxy, tmp_path, new_workspace())
             try:

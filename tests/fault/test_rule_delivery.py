@@ -9,7 +9,7 @@ import pytest
 from ledger.rule_changes import NOWHERE
 from tests.support.books import new_workspace
 from tests.support.rule_delivery import delivery, eventually, following
-from tests.support.stores import store_process
+from tests.support.stores import ALWAYS, store_process
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ async def test_a_change_of_a_thousand_rules_is_a_delta(valkey_url: str, workspac
 
 async def test_a_store_that_is_killed_and_comes_back_is_followed_on(tmp_path: Path, workspace: str) -> None:
     """The connection that waits is lost with the store; catches a follower that waits on a dead one for ever."""
-    with store_process() as process:
+    with store_process(appendfsync=ALWAYS) as process:
         async with delivery(process.url, workspace) as control, following(process.url, workspace, tmp_path) as cache:
             await control.add("free")
             await eventually(lambda: cache.current.revision == 1)
@@ -240,7 +240,7 @@ async def test_a_store_that_is_killed_and_comes_back_is_followed_on(tmp_path: Pa
 
 async def test_without_a_store_a_restart_has_the_kept_rules(tmp_path: Path, workspace: str) -> None:
     """The copy on disk serves until the store is back; then the sidecar converges by itself."""
-    with store_process() as process:
+    with store_process(appendfsync=ALWAYS) as process:
         async with delivery(process.url, workspace) as control:
             await control.add("free")
             async with following(process.url, workspace, tmp_path):

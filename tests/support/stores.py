@@ -10,20 +10,24 @@ from typing import Final
 
 from tests.conftest import start_server, stop_server, valkey_binary
 
-DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "everysec")
+EVERY_SECOND: Final = "everysec"
+ALWAYS: Final = "always"
+"""With `everysec` a server whose disk is busy puts off writing what it has acknowledged, for up to 2 seconds: it is lost
+with a SIGKILL then. A test that kills and needs all of it back says `ALWAYS`."""
 
 
 class StoreProcess:
     """A Valkey on a Unix socket in `directory`; `url` is right before it starts and after it was killed."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, appendfsync: str = EVERY_SECOND) -> None:
         self.url = f"unix://{directory}/s"
+        self._durable = ("--appendonly", "yes", "--appendfsync", appendfsync)
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it on its files, which it reads and appends to."""
-        self._process = start_server(valkey_binary(), self._directory, *DURABLE)
+        self._process = start_server(valkey_binary(), self._directory, *self._durable)
 
     def freeze(self) -> None:
         """Stop it in its tracks: it still accepts connections and commands, and does nothing with them."""
@@ -45,10 +49,10 @@ class StoreProcess:
 
 
 @contextlib.contextmanager
-def store_process(*, started: bool = True) -> Iterator[StoreProcess]:
+def store_process(*, started: bool = True, appendfsync: str = EVERY_SECOND) -> Iterator[StoreProcess]:
     """Provide a store in a directory of its own; nothing of it is left."""
     with tempfile.TemporaryDirectory(prefix="sg-") as name:
-        store = StoreProcess(Path(name))
+        store = StoreProcess(Path(name), appendfsync=appendfsync)
         try:
             if started:
                 store.start()
