@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from sidecar.tracing import Tracing
 
 
-class TracesMissing(LedgerError):
-    """Traces are wanted, and OpenTelemetry is not installed."""
-
-    code = "traces_missing"
-
-
 @asynccontextmanager
 async def observing(settings: Settings, metrics: Metrics, *, version: str) -> "AsyncIterator[Tracing | None]":
     """Let the log and traces hear of decisions meanwhile; on leaving, what traces have left is sent."""
@@ -41,10 +35,11 @@ async def observing(settings: Settings, metrics: Metrics, *, version: str) -> "A
 
 
 def _tracing(version: str) -> "Tracing":
+    """Load OpenTelemetry. Raises `LedgerError`, which ends the start, where it is not installed."""
     try:
         module = import_module("sidecar.tracing")
     except ModuleNotFoundError as error:
-        raise TracesMissing(f"SPENDGATE_TRACES needs the extra `traces` ({error})") from error
+        raise LedgerError(f"SPENDGATE_TRACES needs the extra `traces` ({error})") from error
     return cast("Tracing", module.Tracing.over_otlp(version=version))
 
 

@@ -83,8 +83,8 @@ def test_traces_without_their_packages_are_refused_at_the_start() -> None:
     """With the name of the extra, and not at the first call."""
     program = (
         "import sys; sys.modules['opentelemetry'] = None\n"
-        "from sidecar.observing import _tracing, TracesMissing\n"
-        "try:\n    _tracing('1')\nexcept TracesMissing as error:\n    print(error)"
+        "from sidecar.observing import LedgerError, _tracing\n"
+        "try:\n    _tracing('1')\nexcept LedgerError as error:\n    print(error)"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "the extra `traces`" in result.stdout
