@@ -98,8 +98,8 @@ def diff_lines(diff: Mapping[str, Any]) -> Iterable[str]:
             yield f"  and {diff['counts'][name] - len(diff[name])} more {name}"
     if diff["settings"] is not None:
         yield f"~ workspace: {_differences(diff['settings']['before'], diff['settings']['after'])}"
-    if diff["prices_change"]:
-        yield "~ prices"
+    if diff["price_versions"] is not None:
+        yield f"~ prices: {diff['price_versions']['before'] or 'none'} -> {diff['price_versions']['after'] or 'none'}"
 
 
 def _import(arguments: argparse.Namespace, query: Mapping[str, str], headers: Mapping[str, str]) -> ControlAnswer:

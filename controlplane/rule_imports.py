@@ -25,7 +25,7 @@ class ImportDiff:
     removed: tuple[RuleDelta, ...]
     unchanged: int
     settings: DocumentSwap | None
-    prices_change: bool
+    price_versions: tuple[str, str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +128,7 @@ def diff_of(book: RuleBook, edit: RuleEdit, unchanged: int) -> ImportDiff:
         removed=tuple(delta for delta in edit.deltas if delta.after is None),
         unchanged=unchanged,
         settings=edit.settings,
-        prices_change=edit.prices is not None,
+        price_versions=edit.price_versions,
     )
 
 

@@ -171,15 +171,18 @@ def _swap() -> Schema:
     return nullable(closed({"before": ref("Workspace"), "after": ref("Workspace")}))
 
 
+def _price_versions() -> Schema:
+    return nullable(closed({"before": TEXT, "after": TEXT}))
+
+
 def _counts(*names: str) -> Schema:
     return closed(dict.fromkeys(names, COUNT))
 
 
 def _diff() -> Schema:
     changes = {name: list_of(ref("Delta")) for name in ("added", "changed", "removed")}
-    return closed(
-        {"revision": COUNT, "counts": _counts(*COUNTED), **changes, "settings": _swap(), "prices_change": BOOLEAN}
-    )
+    prices = {"prices_change": BOOLEAN, "price_versions": _price_versions()}
+    return closed({"revision": COUNT, "counts": _counts(*COUNTED), **changes, "settings": _swap(), **prices})
 
 
 def _preview() -> Schema:
@@ -207,7 +210,7 @@ def _change() -> Schema:
             "changes": list_of(ref("Delta")),
             "settings": _swap(),
             "prices_changed": BOOLEAN,
-            "price_versions": nullable(closed({"before": TEXT, "after": TEXT})),
+            "price_versions": _price_versions(),
             "truncated": BOOLEAN,
         }
     )

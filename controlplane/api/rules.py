@@ -8,7 +8,7 @@ from aiohttp import web
 from controlplane.api.access import actor_name
 from controlplane.api.answers import JSON, NO_STORE, answer
 from controlplane.api.bodies import read_bytes, read_object
-from controlplane.api.change_fields import delta_fields, swap_fields
+from controlplane.api.change_fields import delta_fields, swap_fields, version_fields
 from controlplane.api.preconditions import etag, optional_revision
 from controlplane.api.queries import Query
 from controlplane.registry import Registry
@@ -100,7 +100,8 @@ def diff_fields(diff: ImportDiff) -> dict[str, Any]:
         "changed": _listed(diff.changed),
         "removed": _listed(diff.removed),
         "settings": swap_fields(diff.settings),
-        "prices_change": diff.prices_change,
+        "prices_change": diff.price_versions is not None,
+        "price_versions": version_fields(diff.price_versions),
     }
 
 

@@ -68,12 +68,11 @@ async def test_a_rule_file_is_compared_applied_and_exported(command: Command, fi
 
 
 async def test_a_diff_tells_before_and_after(command: Command, file: Path) -> None:
-    """Of rules and of settings."""
+    """Of rules and of settings; of prices the versions."""
     await command(["rules", "apply", str(file)])
-    await asyncio.to_thread(
-        file.write_text,
-        RULES.replace("enforce", "observe").replace("limit_usd: 5", "limit_usd: 6").replace("200", "null"),
-    )
+    changed = RULES.replace("enforce", "observe").replace("limit_usd: 5", "limit_usd: 6").replace("200", "null")
+    prices = "prices: {version: v7, models: [{model: m, input_usd_per_million: 1, output_usd_per_million: 2}]}\n"
+    await asyncio.to_thread(file.write_text, changed + prices)
     code, shown, _ = await command(["rules", "diff", str(file)])
     assert (
         1,
@@ -81,6 +80,7 @@ async def test_a_diff_tells_before_and_after(command: Command, file: Path) -> No
             "~ tier_template free, month: limit_usd 5.00 -> 6.00",
             "~ user_override user-42, day: limit_usd 200.00 -> none",
             "~ workspace: mode enforce -> observe",
+            "~ prices: none -> v7",
             "0 added, 2 changed, 0 removed, 0 unchanged, against revision 1",
         ],
     ) == (code, shown.splitlines())

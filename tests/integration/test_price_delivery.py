@@ -14,9 +14,9 @@ from ledger.errors import RuleSetInvalid
 from ledger.rule_changes import MAX_PRICES_IN_TRAIL
 from ledger.usage import Usage
 from sidecar.rule_cache import RuleCache
-from tests.support.control_plane import ControlPlane, control_plane
+from tests.support.control_plane import PUSH_TOKEN, READ_TOKEN, TOKENS, WRITE_TOKEN, ControlPlane, control_plane
 from tests.support.prices import price_of
-from tests.support.rule_delivery import eventually, following
+from tests.support.rule_delivery import delivery, eventually, following
 
 PRICES: Final = "/api/v1/prices"
 BOOK: Final = Path(__file__).parents[2] / "config" / "prices.json"
@@ -121,6 +121,29 @@ async def test_the_trail_tells_versions_and_earlier_prices_come_back(control: Co
         answer = await control.call("POST", "/api/v1/rules/restore", {"revision": revision})
         assert 200 == answer.status, answer.body
         assert version == (await control.call("GET", PRICES)).document["version"]
+
+
+async def test_only_small_books_stand_in_the_trail(control: ControlPlane, valkey_url: str) -> None:
+    """Readers load a large one with the rules: entries of half a megabyte would fill the store in time."""
+    for document in (SMALL, LARGE):
+        await _put(control, document)
+    async with delivery(valkey_url, control.workspace) as made:
+        small, large = await made.store.changes_after(0)
+
+    assert (False, True) == (small.replaced, small.prices is not None)
+    assert (True, None) == (large.replaced, large.prices)
+
+
+async def test_a_pipeline_s_token_puts_prices(valkey_url: str) -> None:
+    """The push token may, as with rules; who may only read may not."""
+    async with control_plane(valkey_url, **TOKENS) as control:
+        json_type = {"Content-Type": "application/json"}
+        answers = [
+            await control.call(method, PRICES, body, token=token, headers=json_type)
+            for method, body in (("PUT", SMALL), ("GET", None))
+            for token in (PUSH_TOKEN, WRITE_TOKEN, READ_TOKEN, None)
+        ]
+    assert [200, 200, 403, 401, 200, 200, 200, 401] == [answer.status for answer in answers]
 
 
 async def test_an_export_brings_a_book_back(control: ControlPlane) -> None:
