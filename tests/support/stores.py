@@ -12,8 +12,8 @@ from tests.conftest import start_server, stop_server, valkey_binary
 
 EVERY_SECOND: Final = "everysec"
 ALWAYS: Final = "always"
-"""With `everysec` a server whose disk is busy puts off writing what it has acknowledged, for up to 2 seconds: it is lost
-with a SIGKILL then. A test that kills and needs all of it back says `ALWAYS`."""
+"""With `everysec` a server whose disk is busy puts off writing what it has acknowledged, for up to 2 seconds: a SIGKILL
+loses it then. A test that kills and needs all of it back says `ALWAYS`."""
 
 
 class StoreProcess:
