@@ -168,6 +168,7 @@ class Settlement:
     deadline_ms: int | None = None
     unpriced: bool = False
     replayed: bool = False
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

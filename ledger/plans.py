@@ -101,6 +101,11 @@ class Plan:
     allowances: tuple[PlannedAllowance, ...]
     context: str = field(repr=False)
 
+    @property
+    def has_blocks(self) -> bool:
+        """Say whether one of the budgets blocks."""
+        return any(budget.terms.action is Action.BLOCK for budget in self.budgets)
+
 
 def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) -> Plan:
     """Return the plan of a user at a store time. Days, weeks and months come from `ledger.windows`."""

@@ -41,8 +41,9 @@ class Restored(StrEnum):
 class Restore:
     """One operation to be done again, as `Admission` and `Resolution` had it; `at_ms` is when, in store time.
 
-    A check or reserve has the `decision` that it was answered with, or the `reason` why it was decided without the
-    store. A settle has the plan of its reserve, at `reserved_at_ms`, if its hold may be unknown for good.
+    A check or reserve has the `decision` that it was answered with, or that as text (`answer`), or the `reason` why it
+    was decided without the store. A settle has the plan of its reserve, at `reserved_at_ms`, if its hold may be unknown
+    for good.
     """
 
     kind: RestoreKind
@@ -65,6 +66,7 @@ class Restore:
     meta: str = ""
     reason: Reason | None = None
     decision: Decision | None = None
+    answer: str = ""
 
 
 def answer_text(decision: Decision) -> str:

@@ -169,7 +169,7 @@ class Batch:
         """Add an operation of a journal (``lua/restore.lua``)."""
         number, encoded = self._add_plan(restore.plan)
         label = self._add_label(number, restore.group, restore.model, restore.price_version)
-        answer = answer_text(restore.decision) if restore.decision else restore.reason or ""
+        answer = restore.answer or (answer_text(restore.decision) if restore.decision else restore.reason or "")
         self._add(
             restore.user_id,
             restore.request_id,

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import count, groupby
 from typing import Final, TypeVar
 
 from ledger.decisions import RETENTION_MS, Decision, Operation, Reason, Settlement, StalePlan, TooLate
@@ -17,6 +17,7 @@ from ledger.usage import Usage
 from sidecar.breaker import Breaker
 from sidecar.coalescer import Lane
 from sidecar.failure_policy import FailurePolicy
+from sidecar.journal import Journal
 from sidecar.metrics import Metrics
 from sidecar.plan_cache import PlanCache
 from sidecar.pricing import Pricing
@@ -29,6 +30,9 @@ TURN_S: Final = 0.005
 """A fresh request has its whole deadline, but for what its turn of the loop took."""
 CLOCK_SLACK_MS: Final = 3_600_000
 """How wrong this sidecar's idea of the store's time may be before a plan is refused that the store would want."""
+
+ACCEPTED: Final = frozenset({Operation.SETTLE, Operation.RELEASE, Operation.RECORD})
+"""What is accepted without the store: the journal brings it there."""
 
 Answered = Decision | Settlement | LedgerError
 Operations = TypeVar("Operations")
@@ -60,6 +64,7 @@ class Enforcer:
         clock: StoreClock,
         policy: FailurePolicy,
         pricing: Pricing,
+        journal: Journal,
         metrics: Metrics,
         deadline_s: float,
     ) -> None:
@@ -71,6 +76,8 @@ class Enforcer:
         self._clock = clock
         self._policy = policy
         self._pricing = pricing
+        self._journal = journal
+        self._attempts = count(secrets.randbits(32))
         self._metrics = metrics
         self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
@@ -92,6 +99,7 @@ class Enforcer:
         except StoreError as error:
             self._metrics.record_store_error(error.code)
             decision = await self._policy.decide(admission, error)
+            decision = await self._journal.degraded(admission, decision, error)
         self._metrics.record_decision(decision, time.perf_counter() - started)
         if request.usage is not None and decision.allowed and not decision.replayed:
             self._pricing.learn(request.usage, request.tier)
@@ -104,11 +112,16 @@ class Enforcer:
     async def _resolve(self, request: ResolveRequest, deadline_s: float) -> Settlement:
         resolution = self._resolution(request)
         lane = self._lanes.resolve[self._lanes.partition_of(request.user_id)]
+        answer: Resolved
         try:
+            if self._journal.has_open(request.user_id, request.request_id):
+                raise StoreNotAsked("the journal has something about this call that the store must hear of first")
             answer = await self._ask(lane, resolution, deadline_s)
         except StoreError as error:
             self._metrics.record_store_error(error.code)
-            raise
+            if resolution.operation not in ACCEPTED:
+                raise
+            answer = await self._journal.accept(resolution, error, tier=request.tier)
         if isinstance(answer, LedgerError):
             raise answer
         if not isinstance(answer, Settlement):
@@ -156,11 +169,15 @@ class Enforcer:
 
     async def _decide(self, request: AdmitRequest, admission: Admission, deadline_s: float) -> Decision:
         """Decide; once more with a new plan if the store found this one stale, or its own time past `not_after`."""
-        lane = self._lanes.admit[self._lanes.partition_of(admission.user_id)]
+        partition = self._lanes.partition_of(admission.user_id)
+        if partition in self._journal.recovering and admission.plan.has_blocks:
+            raise StoreNotAsked("the store has lost data, which is being made good; its counters are too low")
+        lane = self._lanes.admit[partition]
         answer = await self._ask(lane, admission, deadline_s)
         if isinstance(answer, StalePlan | TooLate):
             self._clock.observe(answer.store_ms)
             again = self._admission(request, answer.store_ms, deadline_s)
+            again.attempt = admission.attempt
             answer = await self._ask(lane, again, deadline_s)
             admission = again
         if isinstance(answer, StalePlan | TooLate):
@@ -202,6 +219,7 @@ class Enforcer:
             ttl_ms=ttl_ms,
             group=request.group or "",
             meta=request.meta,
+            attempt=f"{next(self._attempts):x}",
         )
         if usage is not None:
             admission.model = usage.model

@@ -11,6 +11,7 @@ from ledger.prices import Priced
 from ledger.rules import RuleSet
 from ledger.usage_events import UsageEvent, direct_charge
 from sidecar.enforcer import Lanes
+from sidecar.journal import Journal
 from sidecar.metrics import Metrics
 from sidecar.plan_cache import PlanCache
 from sidecar.pricing import Pricing
@@ -22,10 +23,20 @@ ATTEMPTS: Final = 2
 
 
 class EventRecorder:
-    """Prices events and charges them through the lanes of settles. Raises `StoreError` if the store gave no answer."""
+    """Prices events and charges them through the lanes of settles; without the store the journal keeps them.
+
+    Raises `StoreError` if it cannot.
+    """
 
     def __init__(
-        self, *, lanes: Lanes, rules: RuleCache, clock: StoreClock, pricing: Pricing, metrics: Metrics
+        self,
+        *,
+        lanes: Lanes,
+        rules: RuleCache,
+        clock: StoreClock,
+        pricing: Pricing,
+        journal: Journal,
+        metrics: Metrics,
     ) -> None:
         self._lanes = lanes
         self._rules = rules
@@ -35,6 +46,7 @@ class EventRecorder:
         rules.on_change(self._nobodys.forget)
         self._clock = clock
         self._pricing = pricing
+        self._journal = journal
         self._metrics = metrics
 
     async def record(self, event: UsageEvent) -> Settlement:
@@ -44,8 +56,6 @@ class EventRecorder:
             settlement = await self._charge(event, request_id)
         except LedgerError as error:
             self._metrics.record_usage_event(error.code)
-            if isinstance(error, StoreError):
-                self._metrics.record_store_error(error.code)
             raise
         self._metrics.record_usage_event(_result(settlement))
         if event.usage is not None and not settlement.replayed:
@@ -56,7 +66,12 @@ class EventRecorder:
         now_ms = self._clock.now_ms()
         lane = self._lanes.resolve[self._lanes.partition_of(event.user_id or "")]
         for _ in range(ATTEMPTS):
-            answer = await lane.submit(self._operation(event, request_id, now_ms))
+            operation = self._operation(event, request_id, now_ms)
+            try:
+                answer = await lane.submit(operation)
+            except StoreError as error:
+                self._metrics.record_store_error(error.code)
+                return await self._journal.accept(operation, error, tier=event.tier)
             if isinstance(answer, Settlement):
                 return answer
             if isinstance(answer, LedgerError):
@@ -84,6 +99,8 @@ def compile_nobodys(rules: RuleSet, _user_id: str, tier: str | None, at_ms: int)
 
 def _result(settlement: Settlement) -> str:
     """Return what became of an event, for the metric."""
+    if settlement.degraded:
+        return "journaled"
     if settlement.replayed:
         return "replayed"
     return "unpriced" if settlement.unpriced else "charged"

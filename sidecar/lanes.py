@@ -5,12 +5,13 @@ from functools import partial
 from typing import Final
 
 from ledger.background import Background
-from ledger.operations import Admission, Admitted
+from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.redis_ledger import RedisLedger
 from ledger.store_url import StoreKind, StoreUrl
 from sidecar.breaker import Breaker, BreakerLimits, BreakerState, Prober
 from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Lanes
+from sidecar.journal import Journal
 from sidecar.metrics import Metrics
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
@@ -33,8 +34,8 @@ def make_breakers(settings: Settings, metrics: Metrics) -> list[Breaker]:
     return breakers
 
 
-def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock: StoreClock) -> Lanes:
-    """Return the lanes of every partition."""
+def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock: StoreClock, journal: Journal) -> Lanes:
+    """Return the lanes of every partition; what they have done goes into the journal."""
     limits = LaneLimits(
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
@@ -43,18 +44,26 @@ def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock:
     )
     made = make_breakers(settings, metrics)
     breakers = [made[number % len(made)] for number in range(settings.partitions)]
+    numbered = list(enumerate(breakers))
 
-    async def admit(admissions: Sequence[Admission]) -> list[Admitted]:
+    async def admit(number: int, admissions: Sequence[Admission]) -> list[Admitted]:
         # What is not answered in time is answered by the failure policy; it must not land afterwards.
         last_ms = clock.now_ms() + settings.command_timeout_ms
         for admission in admissions:
             admission.not_after_ms = min(admission.not_after_ms, last_ms)
-        return await ledger.admit(admissions)
+        answers = await ledger.admit(admissions)
+        journal.note_admissions(number, ledger.places[number], admissions, answers)
+        return answers
+
+    async def resolve(number: int, resolutions: Sequence[Resolution]) -> list[Resolved]:
+        answers = await ledger.resolve(resolutions)
+        journal.note_resolutions(number, ledger.places[number], resolutions, answers)
+        return answers
 
     return Lanes(
         partition_of=ledger.partition_of,
-        admit=[Lane(admit, limits, metrics.record_batch, breaker) for breaker in breakers],
-        resolve=[Lane(ledger.resolve, limits, metrics.record_batch, breaker) for breaker in breakers],
+        admit=[Lane(partial(admit, each), limits, metrics.record_batch, breaker) for each, breaker in numbered],
+        resolve=[Lane(partial(resolve, each), limits, metrics.record_batch, breaker) for each, breaker in numbered],
         breakers=breakers,
     )
 

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from prometheus_client import (
@@ -15,6 +16,7 @@ from prometheus_client import (
 
 from ledger.decisions import Decision, HoldState, Settlement
 from ledger.money import NANOS_PER_USD
+from ledger.restores import Restored
 from ledger.rules import RuleSet
 from ledger.store_checks import UNSAFE
 from sidecar.breaker import BreakerState
@@ -75,6 +77,7 @@ class Metrics:
         self._define_rules()
         self._define_breaker()
         self._define_safety()
+        self._define_journal()
         self._loop_lag = Gauge("spendgate_loop_lag_seconds", "Lateness of the event loop.", registry=registry)
         self._streams = Gauge("spendgate_streams", "WebSocket streams that are open.", registry=registry)
         self._queue = Gauge("spendgate_queue_operations", "Operations waiting for the store.", registry=registry)
@@ -135,6 +138,49 @@ class Metrics:
             "spendgate_prices_age_seconds", "Age of the price book in force; NaN without one.", registry=registry
         )
         age.set_function(self._prices_age_s)
+
+    def _define_journal(self) -> None:
+        registry = self.registry
+        self._journal_failures = Counter(
+            "spendgate_journal_failures",
+            "Operations that could not be made durable: refused, or kept in memory only.",
+            registry=registry,
+        )
+        replayed = Counter(
+            "spendgate_journal_replayed", "Operations brought to the store again.", ("result",), registry=registry
+        )
+        self._replayed = {result: replayed.labels(result) for result in Restored}
+        self._journal_pending = Gauge(
+            "spendgate_journal_pending_records", "Operations the store has not acknowledged.", registry=registry
+        )
+        self._journal_bytes = Gauge("spendgate_journal_bytes", "Size of the journal's files.", registry=registry)
+        self._journal_oldest = Gauge(
+            "spendgate_journal_oldest_pending_seconds",
+            "Age of the oldest operation that the store has not acknowledged; 0 without one.",
+            registry=registry,
+        )
+        self._recovering = Gauge(
+            "spendgate_recovering", "Partitions whose lost data is being made good.", registry=registry
+        )
+
+    def show_journal(self, *, size: Callable[[], float], oldest_s: Callable[[], float]) -> None:
+        """Take the journal's size in bytes and the age of what waits, in seconds, at each scrape."""
+        self._journal_bytes.set_function(size)
+        self._journal_oldest.set_function(oldest_s)
+
+    def record_journal_failure(self) -> None:
+        """Count an operation that could not be made durable."""
+        self._journal_failures.inc()
+
+    def record_replayed(self, result: Restored, operations: int) -> None:
+        """Count operations that were brought to the store again."""
+        self._replayed[result].inc(operations)
+
+    def set_journal(self, pending: int, recovering: int) -> None:
+        """Show what the store has not acknowledged, and how many partitions are made good."""
+        self._journal_pending.set(pending)
+        self._recovering.set(recovering)
+        self.condition.set_journal(pending, is_recovering=recovering > 0)
 
     def _define_breaker(self) -> None:
         registry = self.registry

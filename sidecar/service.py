@@ -22,6 +22,8 @@ from sidecar.enforcer import Enforcer, Lanes
 from sidecar.event_recorder import EventRecorder
 from sidecar.failure_policy import FailurePolicy
 from sidecar.heartbeat import Heartbeat
+from sidecar.journal import Journal
+from sidecar.journal_service import kept_journal, replay_journal
 from sidecar.lanes import ANSWER_MARGIN_S, depth, make_lanes, meet_store
 from sidecar.learned_copy import LearnedCopy
 from sidecar.learned_outputs import LearnedOutputs
@@ -92,7 +94,6 @@ async def running_sidecar(
         metrics.set_rules(rules.current)
     background = Background(on_failure)
     rules_client = connect(settings.redis_url, RULES_TIMEOUTS, max_connections=RULES_CONNECTIONS)
-    store = RuleStore(rules_client, workspace=settings.workspace)
     heartbeat = Heartbeat(
         Heartbeats(rules_client, workspace=settings.workspace),
         rules,
@@ -101,17 +102,16 @@ async def running_sidecar(
         rules_source=settings.rules_source,
     )
     try:
-        await _start_rules(settings, rules, metrics, store, background)
+        await _start_rules(settings, rules, metrics, RuleStore(rules_client, workspace=settings.workspace), background)
         background.start(heartbeat.run())
         ledger = _ledger(settings, client, connections)
         clock = StoreClock()
         async with (
-            kept_policy(
-                Path(settings.data_dir), clock, metrics, rules, workers=place.workers if place else 1
-            ) as policy,
+            kept_policy(Path(settings.data_dir), clock, metrics, rules, workers=_workers(place)) as policy,
+            kept_journal(settings, clock, metrics) as journal,
             _pricing(settings, rules, metrics, background) as pricing,
             observing(settings, metrics, version=version("spendgate-server")) as tracing,
-            _serving(settings, ledger, pricing, metrics, background, place, clock, policy, tracing) as listeners,
+            _serving(settings, ledger, pricing, metrics, background, place, clock, policy, journal, tracing) as listeners,
         ):
             yield listeners
     finally:
@@ -122,6 +122,10 @@ async def running_sidecar(
         for connection in connections.values():
             await connection.aclose()
         await client.aclose()
+
+
+def _workers(place: Place | None) -> int:
+    return place.workers if place else 1
 
 
 def _ledger(settings: Settings, client: StoreClient, connections: Mapping[str, CommandRunner]) -> RedisLedger:
@@ -160,11 +164,13 @@ async def _serving(
     place: Place | None,
     clock: StoreClock,
     policy: FailurePolicy,
+    journal: Journal,
     tracing: "Tracing | None",
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
-    lanes = make_lanes(ledger, settings, metrics, clock)
+    lanes = make_lanes(ledger, settings, metrics, clock, journal)
     await meet_store(settings, ledger, lanes, metrics, background)
+    replay_journal(journal, ledger, lanes, clock, metrics, background)
     lanes = traced_lanes(lanes, tracing)
     rules = pricing.rules
     enforcer = Enforcer(
@@ -174,10 +180,11 @@ async def _serving(
         clock=clock,
         policy=policy,
         pricing=pricing,
+        journal=journal,
         metrics=metrics,
         deadline_s=settings.deadline_ms / 1000 - ANSWER_MARGIN_S,
     )
-    recorder = EventRecorder(lanes=lanes, rules=rules, clock=clock, pricing=pricing, metrics=metrics)
+    recorder = EventRecorder(lanes=lanes, rules=rules, clock=clock, pricing=pricing, journal=journal, metrics=metrics)
     background.start(_sweeper(ledger, clock, lanes, settings, metrics).run())
     background.start(watch_loop_lag(metrics.set_loop_lag))
     listeners = Listeners(

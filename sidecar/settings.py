@@ -51,6 +51,13 @@ SETTINGS: Final = (
         help="file, push or store; default: file with a rule file, push with a push token, else store",
     ),
     Setting(name="data_dir", parse=text_of, default=".spendgate", unit="path", help="last good rules, embedded store"),
+    Setting(
+        name="journal_max_bytes",
+        parse=number(1 << 20, 2**40),
+        default="1073741824",
+        unit="bytes",
+        help="the journal's files; the oldest go first",
+    ),
     Setting(name="deadline_ms", parse=number(20, 10_000), default="250", unit="ms", help="bound of a decision"),
     Setting(name="command_timeout_ms", parse=number(5, 10_000), default="100", unit="ms", help="one store round trip"),
     Setting(
@@ -115,6 +122,7 @@ class Settings:
     prices: str | None
     rules_source: str
     data_dir: str
+    journal_max_bytes: int
     deadline_ms: int
     command_timeout_ms: int
     connect_timeout_ms: int

@@ -81,7 +81,7 @@ def encode_settlement(settlement: Settlement) -> dict[str, Any]:
         "reason": settlement.reason,
         "request_id": settlement.request_id,
         "replayed": settlement.replayed,
-        "degraded": False,
+        "degraded": settlement.degraded,
         "user_id": settlement.user_id,
         "tier": settlement.tier,
         "rules_revision": settlement.rules_revision,
@@ -91,7 +91,7 @@ def encode_settlement(settlement: Settlement) -> dict[str, Any]:
         "estimate_usd": usd_number(estimate),
         "overrun": charged > estimate and before is not HoldState.UNKNOWN,
         "late": before in {HoldState.EXPIRED, HoldState.RELEASED},
-        "reconstructed": before is HoldState.UNKNOWN,
+        "reconstructed": before is HoldState.UNKNOWN and not settlement.degraded,
         "unpriced": settlement.unpriced,
     }
     _add_budgets(fields, settlement.budgets, settlement.decider)

@@ -401,12 +401,23 @@ async def test_without_the_store_a_check_is_decided_all_the_same(edge: Edge) -> 
     assert (200, True, "store_unavailable", []) == (status, answer["degraded"], answer["reason"], answer["budgets"])
 
 
-@pytest.mark.parametrize("operation", ["settle", "release", "extend"])
-async def test_without_the_store_a_hold_is_a_503(edge: Edge, operation: str) -> None:
-    """There is nothing to decide; the caller repeats with the same id."""
+async def test_without_the_store_a_hold_is_not_extended(edge: Edge) -> None:
+    """Nobody knows whether it is open; the caller repeats with the same id."""
     edge.ledger.failure = StoreUnavailable("gone")
-    status, problem = await edge.post(operation, {**NAMED, "cost_usd": 1} if operation == "settle" else NAMED)
+    status, problem = await edge.post("extend", NAMED)
     assert (503, "store_unavailable") == (status, problem["code"])
+
+
+@pytest.mark.parametrize("operation", ["settle", "release"])
+async def test_without_the_store_the_end_of_a_hold_is_accepted(edge: Edge, operation: str) -> None:
+    """The journal brings it to the store: no known actual is lost. What follows for this call goes behind it."""
+    edge.ledger.failure = StoreUnavailable("gone")
+    body = {**NAMED, "cost_usd": 1} if operation == "settle" else NAMED
+    for failure in (StoreUnavailable("gone"), None):
+        edge.ledger.failure = failure
+        status, answer = await edge.post(operation, body)
+        assert (200, True, "unknown", []) == (status, answer["degraded"], answer["state_before"], answer["budgets"])
+        assert ("store_unavailable", False) == (answer["reason"], answer["reconstructed"])
 
 
 async def test_a_fault_of_ours_is_logged_and_not_told(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:

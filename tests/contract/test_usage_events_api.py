@@ -174,12 +174,12 @@ async def test_what_is_no_event_at_all_is_a_400(edge: Edge, body: bytes) -> None
     assert (400, "invalid_body") == (status, problem["code"])
 
 
-async def test_without_the_store_the_caller_is_told(edge: Edge) -> None:
-    """It has not been charged for all that is known."""
+async def test_without_the_store_the_journal_keeps_it(edge: Edge) -> None:
+    """It is charged when the store is back."""
     edge.ledger.failure = StoreUnavailable("gone")
-    status, problem = await post(edge)
-    assert (503, "store_unavailable") == (status, problem["code"])
-    assert {"store_unavailable": 1.0} == await results(edge)
+    status, _ = await post(edge)
+    assert 200 == status
+    assert {"journaled": 1.0} == await results(edge)
 
 
 @pytest.mark.parametrize(

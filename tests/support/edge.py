@@ -22,6 +22,8 @@ from sidecar.coalescer import Lane, LaneLimits
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.event_recorder import EventRecorder
 from sidecar.failure_policy import FailurePolicy
+from sidecar.journal import Journal
+from sidecar.journal_files import open_journal
 from sidecar.learned_outputs import LearnedOutputs
 from sidecar.listeners import Listeners
 from sidecar.metrics import Metrics
@@ -151,30 +153,34 @@ def edge_rules(*, revision: int = 7) -> RuleSet:
 @contextlib.asynccontextmanager
 async def running_edge(directory: Path, *, rule_set: RuleSet | None = None, **settings: object) -> AsyncIterator[Edge]:
     """Serve on free loopback ports; `settings` become SPENDGATE_... variables."""
-    configured = _settings(directory, settings)
-    ledger, metrics = FailingLedger(), Metrics(version="test")
-    rules = RuleCache(current=rule_set or edge_rules())
-    rules.on_change(metrics.set_rules)
-    metrics.set_rules(rules.current)
-    enforcer, recorder = _use_cases(ledger, rules, metrics)
-    listeners = Listeners(
-        make_decision_app(enforcer=enforcer, recorder=recorder, rules=rules, settings=configured, metrics=metrics),
-        make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: 0),
-    )
-    await listeners.open(configured)
-    try:
-        async with aiohttp.ClientSession() as session:
-            yield Edge(
-                session=session,
-                url=listeners.decision_url,
-                admin_url=listeners.admin_url,
-                ledger=ledger,
-                rules=rules,
-                enforcer=enforcer,
-                listeners=listeners,
-            )
-    finally:
-        await listeners.close()
+    async with contextlib.AsyncExitStack() as stack:
+        configured = _settings(directory, settings)
+        ledger, metrics = FailingLedger(), Metrics(version="test")
+        rules = RuleCache(current=rule_set or edge_rules())
+        rules.on_change(metrics.set_rules)
+        metrics.set_rules(rules.current)
+        journal = await stack.enter_async_context(
+            open_journal(directory, max_bytes=1 << 20, now_ms=lambda: NOON_MS, landing_ms=250)
+        )
+        enforcer, recorder = _use_cases(ledger, rules, metrics, journal)
+        listeners = Listeners(
+            make_decision_app(enforcer=enforcer, recorder=recorder, rules=rules, settings=configured, metrics=metrics),
+            make_admin_app(rules=rules, metrics=metrics, queue_depth=lambda: 0),
+        )
+        await listeners.open(configured)
+        try:
+            async with aiohttp.ClientSession() as session:
+                yield Edge(
+                    session=session,
+                    url=listeners.decision_url,
+                    admin_url=listeners.admin_url,
+                    ledger=ledger,
+                    rules=rules,
+                    enforcer=enforcer,
+                    listeners=listeners,
+                )
+        finally:
+            await listeners.close()
 
 
 def _settings(directory: Path, changes: dict[str, object]) -> Settings:
@@ -187,7 +193,9 @@ def _settings(directory: Path, changes: dict[str, object]) -> Settings:
     return Settings.read(environment | {f"SPENDGATE_{name.upper()}": str(value) for name, value in changes.items()}, {})
 
 
-def _use_cases(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> tuple[Enforcer, EventRecorder]:
+def _use_cases(
+    ledger: FailingLedger, rules: RuleCache, metrics: Metrics, journal: Journal
+) -> tuple[Enforcer, EventRecorder]:
     breaker = Breaker(BreakerLimits())
     lanes = Lanes(
         partition_of=lambda _: 0,
@@ -204,7 +212,10 @@ def _use_cases(ledger: FailingLedger, rules: RuleCache, metrics: Metrics) -> tup
         clock=clock,
         policy=FailurePolicy(clock, memory_allowance(clock.now_ms)),
         pricing=pricing,
+        journal=journal,
         metrics=metrics,
         deadline_s=DEADLINE_S,
     )
-    return enforcer, EventRecorder(lanes=lanes, rules=rules, clock=clock, pricing=pricing, metrics=metrics)
+    return enforcer, EventRecorder(
+        lanes=lanes, rules=rules, clock=clock, pricing=pricing, journal=journal, metrics=metrics
+    )

@@ -1,0 +1,254 @@
+"""Brings the journal to the store: what it has not acknowledged, and after a loss of its data all that was lost.
+
+Everything is done under its own id, so that it counts once, whoever else replays it and however often.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from ledger.decisions import Operation
+from ledger.errors import StoreError, StoreUnavailable
+from ledger.operations import Resolution, Resolved
+from ledger.places import Lineage, Place
+from ledger.restores import Restore, Restored, RestoreKind
+from sidecar.journal import Journal, lost_operations
+from sidecar.journal_entries import Reader
+from sidecar.log_frames import Damage, FrameKind
+from sidecar.log_segments import Segment, list_segments
+
+BATCH: Final = 64
+LOOK_EVERY_S: Final = 0.5
+"""How often the store is asked whether its data is still the same; an answer that shows another is noticed at once."""
+RETRY_S: Final = 0.1
+"""After a failure, if the breaker still lets the store be asked."""
+LOOKED_AT: Final = 64
+"""Partitions that are asked about at a time."""
+ANSWER_S: Final = 2.0
+WAIT_FOR_HOLD_MS: Final = 15 * 60 * 1000
+"""How long the end of a hold waits for the hold, which another sidecar's journal may bring."""
+SETTLED: Final = frozenset({Restored.APPLIED, Restored.KNOWN, Restored.CONFLICT, Restored.TOO_OLD})
+
+Answer = TypeVar("Answer")
+
+log = logging.getLogger("spendgate.journal")
+
+
+class RestoringLedger(Protocol):
+    """What of the ledger a replay needs; see `ledger.redis_ledger.RedisLedger`."""
+
+    def partition_of(self, user_id: str) -> int:
+        """Return the partition of a user."""
+        ...
+
+    async def restore(self, restores: Sequence[Restore]) -> list[Restored]:
+        """Do operations of one partition again."""
+        ...
+
+    async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
+        """Settle holds of one partition."""
+        ...
+
+    async def lineage(self, partition: int) -> Lineage:
+        """Return the lineage of a partition's data."""
+        ...
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An end of a hold, from a replay, whose hold is not there yet."""
+
+    restore: Restore
+    since_ms: int
+
+
+class Replayer:
+    """Runs beside the lanes. `is_reachable` says whether a partition's store may be asked; `record` counts results."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        ledger: RestoringLedger,
+        *,
+        partitions: int,
+        now_ms: Callable[[], int],
+        is_reachable: Callable[[int], bool],
+        record: Callable[[Restored, int], None],
+    ) -> None:
+        self._journal = journal
+        self._ledger = ledger
+        self._partitions = partitions
+        self._now_ms = now_ms
+        self._is_reachable = is_reachable
+        self._record = record
+        self._wake = asyncio.Event()
+        self._next = 0
+        self._waiting: list[Waiting] = []
+        self._is_failing = False
+
+    def wake(self) -> None:
+        """Look at once: something has changed."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Replay whenever there is something to, until cancelled."""
+        while True:
+            self._wake.clear()
+            try:
+                await self.replay()
+            except StoreError as error:
+                if not self._is_failing:
+                    log.info("the journal waits for the store: %s", error)
+                self._is_failing = True
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._is_failing = False
+            await self._until_next()
+
+    async def replay(self) -> None:
+        """Bring everything to the store that it does not have, as far as it answers. Raises `StoreError`."""
+        lost: dict[int, Lineage] = {}
+        for partition in self._to_look_at():
+            lineage = await _bounded(self._ledger.lineage(partition))
+            known, last = self._journal.known.get(partition), self._journal.last.get(partition)
+            if known == lineage.current:
+                continue
+            if known is None or (last is not None and lineage.has(last)):
+                self._journal.know(partition, lineage.current)
+            else:
+                self._journal.recovering.add(partition)
+                lost[partition] = lineage
+        if lost:
+            await self._recover(lost)
+        await self._replay_open()
+        await self._replay_waiting()
+
+    def _to_look_at(self) -> list[int]:
+        """Return the partitions whose turn it is, and those that are not what they were."""
+        turn = [(self._next + number) % self._partitions for number in range(min(LOOKED_AT, self._partitions))]
+        self._next = (self._next + len(turn)) % self._partitions
+        return [partition for partition in {*turn, *self._journal.recovering} if self._is_reachable(partition)]
+
+    async def _until_next(self) -> None:
+        try:
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _recover(self, lost: dict[int, Lineage]) -> None:
+        """Do again what partitions have lost; until then their limits are not known."""
+        log.warning("the store's data has changed under this sidecar: the journal looks for what was lost")
+        self._journal.on_change()
+        await self._journal.log.flush()
+        reader, counted = Reader(), dict.fromkeys(Restored, 0)
+
+        def survives(partition: int, place: Place) -> bool:
+            return partition not in lost or lost[partition].has(place)
+
+        for segment in list_segments(self._journal.directory):
+            operations = await asyncio.to_thread(_lost_of, segment, reader, survives)
+            wanted = [each for each in operations if self._ledger.partition_of(each.user_id) in lost]
+            async for restore, result in self._restore(wanted):
+                counted[result] += 1
+                if result is Restored.MISSING:
+                    self._waiting.append(Waiting(restore, self._now_ms()))
+        await self._replay_waiting()
+        for partition, lineage in lost.items():
+            self._journal.know(partition, lineage.current)
+        told = ", ".join(f"{number} {result}" for result, number in counted.items() if number)
+        log.warning("what the store had lost was done again: %s", told or "nothing")
+        if reader.unknown_plans:
+            log.error("%d operations cannot be done again: their plans were damaged", reader.unknown_plans)
+
+    async def _replay_open(self) -> None:
+        """Do what the store has not acknowledged, oldest first."""
+        if not any(map(self._is_reachable, range(self._partitions))):
+            return
+        reachable = {
+            number: restore
+            for number, restore in list(self._journal.open.items())
+            if self._is_reachable(self._ledger.partition_of(restore.user_id))
+        }
+        numbers = {id(restore): number for number, restore in reachable.items()}
+        done: list[int] = []
+        try:
+            async for restore, result in self._restore(list(reachable.values())):
+                gives_up = result is Restored.MISSING and self._gives_up(restore, restore.at_ms)
+                if gives_up:
+                    await self._end_without_hold(restore)
+                if gives_up or result in SETTLED:
+                    done.append(numbers[id(restore)])
+                if result is Restored.CONFLICT:
+                    log.error("a call of the journal is not what the store has under its id: %s", restore.request_id)
+        finally:
+            self._journal.close(done)
+
+    async def _replay_waiting(self) -> None:
+        """Try again what waits for its hold."""
+        waiting, self._waiting = self._waiting, []
+        since = {id(each.restore): each.since_ms for each in waiting}
+        left = {id(each.restore): each for each in waiting}
+        try:
+            async for restore, result in self._restore([each.restore for each in waiting]):
+                gives_up = result is Restored.MISSING and self._gives_up(restore, since[id(restore)])
+                if gives_up:
+                    await self._end_without_hold(restore)
+                if gives_up or result in SETTLED:
+                    del left[id(restore)]
+        finally:
+            self._waiting += left.values()
+
+    def _gives_up(self, restore: Restore, since_ms: int) -> bool:
+        """Say whether an end has waited long enough for its hold."""
+        if self._now_ms() - since_ms < WAIT_FOR_HOLD_MS:
+            return False
+        log.error("the hold of a %s is not known to any journal: %s", restore.kind, restore.request_id)
+        return True
+
+    async def _end_without_hold(self, restore: Restore) -> None:
+        """Have the store keep the amount of a settle that belongs to no hold."""
+        if restore.kind is RestoreKind.SETTLE:
+            settle = Resolution(
+                operation=Operation.SETTLE,
+                user_id=restore.user_id,
+                request_id=restore.request_id,
+                amount_nanos=restore.amount_nanos,
+                sent=restore.sent,
+                model=restore.model,
+            )
+            await _bounded(self._ledger.resolve([settle]))
+
+    async def _restore(self, restores: Iterable[Restore]) -> AsyncIterator[tuple[Restore, Restored]]:
+        """Yield each operation and what came of it, in their order within a partition."""
+        for chunk in batched_by_partition(restores, self._ledger.partition_of):
+            results = await _bounded(self._ledger.restore(chunk))
+            for restore, result in zip(chunk, results, strict=True):
+                self._record(result, 1)
+                yield restore, result
+
+
+def batched_by_partition(restores: Iterable[Restore], partition_of: Callable[[str], int]) -> Iterator[list[Restore]]:
+    """Yield lists of at most `BATCH` operations of one partition, in their order."""
+    by_partition: dict[int, list[Restore]] = {}
+    for restore in restores:
+        by_partition.setdefault(partition_of(restore.user_id), []).append(restore)
+    for operations in by_partition.values():
+        for start in range(0, len(operations), BATCH):
+            yield operations[start : start + BATCH]
+
+
+def _lost_of(segment: Segment, reader: Reader, survives: Callable[[int, Place], bool]) -> list[Restore]:
+    frames = [frame for frame in segment.read() if not isinstance(frame, Damage)]
+    entries = [frame.data for frame in frames if frame.kind is not FrameKind.CHECKPOINT_END]
+    return lost_operations(entries, reader, survives)
+
+
+async def _bounded(answer: Awaitable[Answer]) -> Answer:
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await answer
+    except TimeoutError:
+        raise StoreUnavailable("the store did not answer in time") from None
