@@ -24,6 +24,7 @@ def dump_plan(plan: Plan) -> str:
         "on_unpriced": _dump_policy(plan.on_unpriced),
         "on_store_failure": _dump_policy(plan.on_store_failure),
         "allowances": [[each.rule_id, each.window.code, each.limit_nanos] for each in plan.allowances],
+        "wait_for_replica": plan.wait_for_replica,
         "context": plan.context,
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
@@ -48,6 +49,7 @@ def load_plan(text: str) -> Plan:
         allowances=tuple(
             PlannedAllowance(rule_id, parse_window_code(code), nanos) for rule_id, code, nanos in fields["allowances"]
         ),
+        wait_for_replica=fields["wait_for_replica"],
         context=fields["context"],
     )
 

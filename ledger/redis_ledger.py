@@ -144,7 +144,7 @@ class RedisLedger:
         keys = self._partitions[partition]
         arguments = Batch(keys, self._shelves[partition]).arguments(keys.prefix, self._max_events)
         with contextlib.suppress(StoreFull):
-            await self._run("admit", [keys.events, keys.due, keys.tiers], arguments, repeats=0)
+            await self._run("admit", [keys.events, keys.due, keys.tiers, keys.lineage], arguments, repeats=0)
 
     async def due_users(self, partition: int, limit: int) -> list[str]:
         """List users who may have holds past their deadline, the longest overdue first."""
