@@ -2,17 +2,41 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.background import Background
 from ledger.redis_ledger import RedisLedger
+from sidecar.allowance_log import kept_policy
 from sidecar.enforcer import Lanes
+from sidecar.failure_policy import FailurePolicy
 from sidecar.journal import Journal
 from sidecar.journal_files import open_journal
 from sidecar.journal_replay import Replayer
 from sidecar.metrics import Metrics
+from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
+
+
+@dataclass(frozen=True, slots=True)
+class Fallback:
+    """What a sidecar has without its store: rules that decide, and a journal that keeps what they decided."""
+
+    policy: FailurePolicy
+    journal: Journal
+
+
+@contextlib.asynccontextmanager
+async def without_store(
+    settings: Settings, clock: StoreClock, metrics: Metrics, rules: RuleCache, *, workers: int
+) -> AsyncIterator[Fallback]:
+    """Provide what is needed without the store, as earlier processes have left it in the data directory."""
+    async with (
+        kept_policy(Path(settings.data_dir), clock, metrics, rules, workers=workers) as policy,
+        kept_journal(settings, clock, metrics) as journal,
+    ):
+        yield Fallback(policy, journal)
 
 
 @contextlib.asynccontextmanager

@@ -87,3 +87,10 @@ async def meet_store(
 def depth(lanes: Lanes) -> int:
     """Return how many operations wait."""
     return sum(lane.depth for lane in lanes.admit) + sum(lane.depth for lane in lanes.resolve)
+
+
+async def drain(lanes: Lanes) -> None:
+    """Wait until everything that was queued is answered."""
+    for admit, resolve in zip(lanes.admit, lanes.resolve, strict=True):
+        await admit.drain()
+        await resolve.drain()

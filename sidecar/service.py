@@ -16,15 +16,12 @@ from ledger.loop_lag import watch_loop_lag
 from ledger.redis_ledger import RedisLedger
 from ledger.rule_store import RuleStore
 from ledger.scripts import CommandRunner
-from sidecar.allowance_log import kept_policy
 from sidecar.app import make_admin_app, make_decision_app
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.event_recorder import EventRecorder
-from sidecar.failure_policy import FailurePolicy
 from sidecar.heartbeat import Heartbeat
-from sidecar.journal import Journal
-from sidecar.journal_service import kept_journal, replay_journal
-from sidecar.lanes import ANSWER_MARGIN_S, depth, make_lanes, meet_store
+from sidecar.journal_service import Fallback, replay_journal, without_store
+from sidecar.lanes import ANSWER_MARGIN_S, depth, drain, make_lanes, meet_store
 from sidecar.learned_copy import LearnedCopy
 from sidecar.learned_outputs import LearnedOutputs
 from sidecar.listeners import Listeners, Place
@@ -107,11 +104,10 @@ async def running_sidecar(
         ledger = _ledger(settings, client, connections)
         clock = StoreClock()
         async with (
-            kept_policy(Path(settings.data_dir), clock, metrics, rules, workers=_workers(place)) as policy,
-            kept_journal(settings, clock, metrics) as journal,
+            without_store(settings, clock, metrics, rules, workers=place.workers if place else 1) as fallback,
             _pricing(settings, rules, metrics, background) as pricing,
             observing(settings, metrics, version=version("spendgate-server")) as tracing,
-            _serving(settings, ledger, pricing, metrics, background, place, clock, policy, journal, tracing) as listeners,
+            _serving(settings, ledger, pricing, metrics, background, place, clock, fallback, tracing) as listeners,
         ):
             yield listeners
     finally:
@@ -122,10 +118,6 @@ async def running_sidecar(
         for connection in connections.values():
             await connection.aclose()
         await client.aclose()
-
-
-def _workers(place: Place | None) -> int:
-    return place.workers if place else 1
 
 
 def _ledger(settings: Settings, client: StoreClient, connections: Mapping[str, CommandRunner]) -> RedisLedger:
@@ -163,11 +155,11 @@ async def _serving(
     background: Background,
     place: Place | None,
     clock: StoreClock,
-    policy: FailurePolicy,
-    journal: Journal,
+    fallback: Fallback,
     tracing: "Tracing | None",
 ) -> AsyncIterator[Listeners]:
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
+    journal = fallback.journal
     lanes = make_lanes(ledger, settings, metrics, clock, journal)
     await meet_store(settings, ledger, lanes, metrics, background)
     replay_journal(journal, ledger, lanes, clock, metrics, background)
@@ -178,7 +170,7 @@ async def _serving(
         lanes=lanes,
         rules=rules,
         clock=clock,
-        policy=policy,
+        policy=fallback.policy,
         pricing=pricing,
         journal=journal,
         metrics=metrics,
@@ -203,9 +195,7 @@ async def _serving(
         yield listeners
     finally:
         await listeners.close()
-        for admit, resolve in zip(lanes.admit, lanes.resolve, strict=True):
-            await admit.drain()
-            await resolve.drain()
+        await drain(lanes)
 
 
 def _sweeper(ledger: RedisLedger, clock: StoreClock, lanes: Lanes, settings: Settings, metrics: Metrics) -> Sweeper:

@@ -1,0 +1,30 @@
+"""Waiting until sidecars have brought their journals to the store."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from tests.support.apps import open_session
+from tests.support.processes import SidecarProcess
+
+QUIET_WITHIN_S = 30.0
+
+
+async def metric(sidecar: SidecarProcess, name: str) -> float:
+    """Return the sum of a metric of a sidecar over its labels."""
+    async with open_session() as session, session.get(f"{sidecar.admin_url}/metrics") as response:
+        text = await response.text()
+    return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE))
+
+
+async def until_quiet(sidecars: Sequence[SidecarProcess]) -> None:
+    """Wait until no sidecar has anything that the store has not acknowledged, or is making good what was lost."""
+    async with asyncio.timeout(QUIET_WITHIN_S):
+        for sidecar in sidecars:
+            while not await _is_quiet(sidecar):  # noqa: ASYNC110 - a metric sends no event
+                await asyncio.sleep(0.05)
+
+
+async def _is_quiet(sidecar: SidecarProcess) -> bool:
+    names = ("spendgate_journal_pending_records", "spendgate_recovering")
+    return not any([await metric(sidecar, name) for name in names])
