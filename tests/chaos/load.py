@@ -33,6 +33,7 @@ class Load:
         users: int = USERS,
         callers: int = CALLERS,
         prefix: str = "deal",
+        reserve_share: float = RESERVE_SHARE,
     ) -> None:
         self.truth = Truth()
         self.urls = list(urls)
@@ -42,6 +43,7 @@ class Load:
         self._users = [f"user-{number}" for number in range(users)]
         self._callers = callers
         self._prefix = prefix
+        self._reserve_share = reserve_share
         self._stop = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -73,42 +75,52 @@ class Load:
 
         async def work() -> None:
             for deal in open_deals:
-                while not await self._attempt(deal):  # noqa: ASYNC110 - nor does this
+                while not await self.advance(deal):  # noqa: ASYNC110 - nor does this
                     await asyncio.sleep(PAUSE_S)
 
         async with asyncio.timeout(FINISHED_WITHIN_S), asyncio.TaskGroup() as group:
             for _ in range(self._callers):
                 group.create_task(work())
 
+    async def reserve(self) -> Deal:
+        """Reserve for a new deal, and leave it there."""
+        deal = self._new_deal()
+        if not await self._admit(deal):
+            raise AssertionError("a reserve was not answered exactly")
+        return deal
+
     async def _call_on(self) -> None:
         while not self._stop.is_set():
-            if not await self._attempt(self._new_deal()):
+            if not await self.advance(self._new_deal()):
                 await asyncio.sleep(PAUSE_S)
 
     def _new_deal(self) -> Deal:
         deal = Deal(
             request_id=f"{self._prefix}-{len(self.truth.deals)}",
             user_id=self._rng.choice(self._users),
-            operation=RESERVE if self._rng.random() < RESERVE_SHARE else CHECK,
+            operation=RESERVE if self._rng.random() < self._reserve_share else CHECK,
             estimate_nanos=self._rng.randrange(1, 5_000_000),
             actual_nanos=self._rng.randrange(1, 5_000_000),
         )
         self.truth.deals[deal.request_id] = deal
         return deal
 
-    async def _attempt(self, deal: Deal) -> bool:
+    async def advance(self, deal: Deal) -> bool:
         """Go as far with a deal as exact answers carry; says whether it is done."""
-        if not deal.is_admitted:
-            name = "cost_usd" if deal.operation == CHECK else "estimate_usd"
-            fields = {"tier": self._tier, name: deal.estimate_nanos / NANOS}
-            if not await self._ask(deal, deal.operation, fields):
-                return False
-            deal.is_admitted = True
-            deal.is_done = deal.operation == CHECK
-            deal.acknowledged_nanos = deal.charged_nanos if deal.is_done else 0
+        if not deal.is_admitted and not await self._admit(deal):
+            return False
         if not deal.is_done and await self._ask(deal, "settle", {"cost_usd": deal.actual_nanos / NANOS}):
             deal.is_done, deal.acknowledged_nanos = True, deal.charged_nanos
         return deal.is_done
+
+    async def _admit(self, deal: Deal) -> bool:
+        name = "cost_usd" if deal.operation == CHECK else "estimate_usd"
+        if not await self._ask(deal, deal.operation, {"tier": self._tier, name: deal.estimate_nanos / NANOS}):
+            return False
+        deal.is_admitted = True
+        deal.is_done = deal.operation == CHECK
+        deal.acknowledged_nanos = deal.charged_nanos if deal.is_done else 0
+        return True
 
     async def _ask(self, deal: Deal, call: str, fields: dict[str, Any]) -> bool:
         url = f"{self._rng.choice(self.urls)}/v1/{call}"

@@ -107,6 +107,10 @@ class Stage:
         self._stack.push_async_callback(lambda: asyncio.to_thread(manager.__exit__, None, None, None))
         return entered
 
+    def on_end(self, end: Callable[[], object]) -> None:
+        """Have something done when the scenario ends."""
+        self._stack.callback(end)
+
     async def sidecars(
         self, store_url: str, *, count: int = 2, rules: Sequence[dict[str, object]] = (), **settings: object
     ) -> list[SidecarProcess]:
@@ -151,6 +155,11 @@ class Stage:
         """Note a fault unless something holds."""
         if not holds:
             self.report.faults.append(fault)
+
+
+async def off_the_loop(work: Callable[[], object]) -> None:
+    """Do what blocks while the callers go on."""
+    await asyncio.to_thread(work)
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import pytest
 
+from ledger.windows import WindowType
 from tests.chaos.truth import CHECK, RESERVE, Deal, Truth
 from tests.support.apps import Answer
 
@@ -18,11 +19,11 @@ def _truth(**changes: Any) -> Truth:
 
 
 def _books(spend: int, *, charged: int | None = None, differences: tuple[str, ...] = ()) -> Any:
+    month = SimpleNamespace(type=WindowType.MONTH)
     records = [] if charged is None else [SimpleNamespace(request_id="deal-0", charged_nanos=charged)]
     return SimpleNamespace(
-        snapshot=SimpleNamespace(records=records),
+        snapshot=SimpleNamespace(records=records, counters={(month, "ada"): SimpleNamespace(spend_nanos=spend)}),
         report=SimpleNamespace(differences=differences),
-        spend=lambda _user: {"month": spend},
     )
 
 

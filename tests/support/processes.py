@@ -57,8 +57,13 @@ def template(key: str, limit_usd: object, **terms: object) -> dict[str, object]:
     return {"kind": "tier_template", "key": key, "limit_usd": limit_usd, "window": "month", "action": "block"} | terms
 
 
-def launch(directory: Path, redis_url: str, rules: Path | None, **settings: object) -> "subprocess.Popen[bytes]":
-    """Start ``spendgate sidecar``; it logs to ``log`` in its directory. `settings` become SPENDGATE_... variables."""
+def launch(
+    directory: Path, redis_url: str, rules: Path | None, *, root: Path = ROOT, **settings: object
+) -> "subprocess.Popen[bytes]":
+    """Start ``spendgate sidecar``; it logs to ``log`` in its directory. `settings` become SPENDGATE_... variables.
+
+    `root` is where its sources are.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
         "PATH": os.environ["PATH"],
@@ -75,7 +80,7 @@ def launch(directory: Path, redis_url: str, rules: Path | None, **settings: obje
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
-            cwd=ROOT,
+            cwd=root,
         )
 
 
@@ -93,13 +98,13 @@ def wait_until_serving(process: "subprocess.Popen[bytes]", log: Path) -> Sidecar
 
 @contextlib.contextmanager
 def running_sidecars(
-    count: int, directory: Path, redis_url: str, rules: Path | None, **settings: object
+    count: int, directory: Path, redis_url: str, rules: Path | None, *, root: Path = ROOT, **settings: object
 ) -> Iterator[list[SidecarProcess]]:
     """Run several sidecars over one store, started side by side."""
     processes: list[subprocess.Popen[bytes]] = []
     directories = [directory / f"sidecar-{number}" for number in range(count)]
     try:
-        processes += [launch(own, redis_url, rules, **settings) for own in directories]
+        processes += [launch(own, redis_url, rules, root=root, **settings) for own in directories]
         yield [wait_until_serving(*pair) for pair in zip(processes, _logs(directories), strict=True)]
     finally:
         _end(processes)

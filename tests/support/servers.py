@@ -1,12 +1,13 @@
 """Stores with several servers, as processes on loopback ports: TLS, Sentinels, a Cluster; kill, freeze, fail over."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,10 @@ def until(holds: Callable[[], object], what: str) -> None:
 class Server:
     """One server on a TCP port of loopback, with files of its own; `options` are those of its command line."""
 
-    def __init__(self, binary: str, port: int, directory: Path, *options: str) -> None:
+    def __init__(
+        self, binary: str, port: int, directory: Path, *options: str, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._environment = {**os.environ, **(environment or {})}
         self.port = port
         self.directory = directory
         self._command = [binary, *options, "--port", str(port), "--bind", HOST, "--dir", str(directory), "--save", ""]
@@ -65,7 +69,7 @@ class Server:
         """Start it and wait until it answers."""
         self.directory.mkdir(exist_ok=True)
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT, env=self._environment)
         with self.client() as client:
             until(client.ping, f"a server on port {self.port}: {' '.join(self._command)}")
         return self

@@ -1,15 +1,13 @@
 """A Cluster under load: a primary that dies, slots that move key by key."""
 
-import asyncio
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Final
 
 from redis.crc import key_slot
 
 from tests.chaos.load import Load
-from tests.chaos.scenario import Scenario, Stage
+from tests.chaos.scenario import Scenario, Stage, off_the_loop
 from tests.conftest import server_binaries
 from tests.support.servers import ClusterStore, cluster_store, until
 
@@ -28,11 +26,6 @@ async def _start(stage: Stage, *, replicas: int) -> tuple[ClusterStore, Load]:
     store = await stage.enter(cluster_store(server_binaries().get("redis"), *DURABLE, replicas=replicas))
     sidecars = await stage.sidecars(store.url, partitions=PARTITIONS)
     return store, await stage.load([sidecar.url for sidecar in sidecars])
-
-
-async def off_the_loop(work: Callable[[], object]) -> None:
-    """Do what blocks while the callers go on."""
-    await asyncio.to_thread(work)
 
 
 async def kill_a_primary(stage: Stage) -> None:
