@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from ledger.windows import WindowType
+from ledger.windows import Window, WindowType
 from tests.chaos.truth import CHECK, RESERVE, Deal, Truth
 from tests.support.apps import Answer
 
@@ -19,7 +19,7 @@ def _truth(**changes: Any) -> Truth:
 
 
 def _books(spend: int, *, charged: int | None = None, differences: tuple[str, ...] = ()) -> Any:
-    month = SimpleNamespace(type=WindowType.MONTH)
+    month = Window(type=WindowType.MONTH, start_s=0, end_s=1)
     records = [] if charged is None else [SimpleNamespace(request_id="deal-0", charged_nanos=charged)]
     return SimpleNamespace(
         snapshot=SimpleNamespace(records=records, counters={(month, "ada"): SimpleNamespace(spend_nanos=spend)}),
