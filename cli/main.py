@@ -19,6 +19,7 @@ from cli import (
     explain,
     healthcheck,
     prices,
+    repartition,
     replay_command,
     rules,
     trace_command,
@@ -32,7 +33,7 @@ EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 COMMANDS: Final = (
-    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit, doctor, user),
+    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit, doctor, repartition, user),
     *(replay_command, trace_command, demo),
 )
 

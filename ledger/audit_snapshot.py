@@ -38,7 +38,7 @@ class KeptCounter:
 class KeptRecord:
     """A request's record as stored: what it holds and has charged, and on which counters and totals; nano-USD.
 
-    Nobody's direct charge has no user and no windows. `day` is the workspace's.
+    An empty `user_id` is nobody's. `calendar` is the workspace's; `key` is without the workspace.
     """
 
     key: bytes
@@ -112,6 +112,11 @@ def _rest(key: bytes) -> str:
     return key.decode().split(":", 3)[-1]
 
 
+def _in_workspace(key: bytes) -> bytes:
+    """Return a key without its workspace, which has another name while a copy is staged (ledger/repartition.py)."""
+    return key.split(b":", 2)[2]
+
+
 def _kind(key: bytes) -> str:
     return _rest(key).partition(":")[0]
 
@@ -146,7 +151,7 @@ def _read_record(snapshot: Snapshot, key: bytes, value: bytes) -> None:
     tiers = [row.split(FIELD) for row in record["tiers"].split(ROW) if row]
     snapshot.records.append(
         KeptRecord(
-            key=key,
+            key=_in_workspace(key),
             user_id=user_id,
             request_id=rest[: int(length)],
             state=state,
@@ -171,7 +176,7 @@ def _read_breakdown(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -
 
 
 def _read_index(snapshot: Snapshot, _key: bytes, value: list[bytes]) -> None:
-    snapshot.indexed_holds.update(value)
+    snapshot.indexed_holds.update(_in_workspace(member) for member in value)
 
 
 _READERS: dict[str, Any] = {

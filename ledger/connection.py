@@ -1,7 +1,7 @@
 """Connections to Redis or Valkey: short timeouts and no retries, because a command that timed out may have run."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -17,6 +17,10 @@ from ledger.script_connection import ScriptConnection
 from ledger.scripts import CommandRunner
 from ledger.sentinel import SentinelTopology
 from ledger.store_url import StoreKind, StoreUrl
+
+MAX_PARTITIONS: Final = 4096
+REPARTITION_FIELD: Final = "repartition"
+"""Of the meta hash: the goal and the step of a repartitioning that is under way."""
 
 StoreClient = redis.Redis
 """What other rooms may name, but not use."""
@@ -90,10 +94,16 @@ async def claim_partitions(client: "redis.Redis", workspace: str, partitions: in
     try:
         await _command(client, "HSETNX", key, "partitions", partitions)
         stored = int(await _command(client, "HGET", key, "partitions"))
+        repartitioning = await _command(client, "HGET", key, REPARTITION_FIELD)
     except MovedError as error:
         raise WrongTopology("the store is a Cluster: begin its URL with redis+cluster://") from error
     except (RedisError, OSError) as error:
         raise StoreUnavailable(f"the store did not answer: {error}") from error
+    if repartitioning is not None:
+        raise PartitionMismatch(
+            f"workspace {workspace} is being repartitioned: wait, or run spendgate repartition again",
+            field="partitions",
+        )
     if stored != partitions:
         raise PartitionMismatch(f"workspace {workspace} has {stored} partitions, not {partitions}", field="partitions")
 
