@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 SDK := sdk/python
 
-.PHONY: help setup browser deploy-tools system-tools providers npm-sdk screenshots demo run test chaos lint check \
+.PHONY: help setup browser deploy-tools system-tools docs providers npm-sdk screenshots demo run test chaos lint check \
 	format bench lock replay-real clean
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make check        lint, types and all tests"
 	@echo "make bench        the benchmarks"
 	@echo "make replay-real TRACE=file.csv   replay a trace of your own through two sidecars, and audit"
+	@echo "make docs         docs/cli.md and the operator's rules, anew"
 	@echo "make lock         resolve the dependencies anew"
 	@echo "make clean        remove what the above made"
 
@@ -97,6 +98,11 @@ npm-sdk: setup
 
 screenshots: setup browser
 	$(BIN)/python -m tests.e2e.screenshots
+
+# Pages and manifests that are made of something else, anew; tests say when they are old.
+docs: setup
+	$(BIN)/python -m tests.support.command_reference
+	$(BIN)/python -m tests.support.prometheus
 
 format: setup
 	$(BIN)/ruff check --fix .
