@@ -21,8 +21,8 @@ from tests.support.prometheus import rules
 
 DOCS: Final = ROOT / "docs"
 PAGES: Final = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md")])
-AT_THE_START: Final = {"partition_mismatch", "wrong_topology", "workers_failed"}
-"""Codes of processes that do not start; nobody is answered with them."""
+AT_THE_START: Final = {"partition_mismatch", "wrong_topology", "workers_failed", "repartition_refused"}
+"""Codes of processes and commands that end with them; nobody is answered with one."""
 
 VARIABLE: Final = re.compile(r"\bSPENDGATE_[A-Z0-9_]*[A-Z0-9]\b")
 
