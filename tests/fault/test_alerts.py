@@ -28,7 +28,7 @@ PATIENT: Final = {"deadline_ms": 10_000, "command_timeout_ms": 10_000}
 USERS: Final = 10_000
 BATCH: Final = 250
 EMPTY_IS_WELL: Final = (
-    *("store_errors", "problems_total", "control_requests"),
+    *("store_errors", "problems_total", "control_requests", "journal_replayed"),
     *('decision=~"warn|dry_run"', 'degraded="true"', 'decision="block"'),
 )
 """Queries for what does not happen while all is well."""
