@@ -204,3 +204,15 @@ def test_a_body_is_read_as_it_passes() -> None:
 def test_an_answer_names_the_model_that_a_request_did_not(answer: dict[str, Any], outcome: Outcome) -> None:
     """A stored prompt has its own. A response in the background has no usage yet."""
     assert outcome == outcome_of_answer(_request("/responses", {"prompt": {"id": "pmpt_1"}}), answer)
+
+
+def test_the_input_of_a_message_may_be_told_at_its_beginning_only() -> None:
+    """The totals that come later need not repeat it."""
+    body = {"model": "claude", "messages": [], "stream": True}
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 5, "output_tokens": 1}}}
+    totals = {"type": "message_delta", "usage": {"input_tokens": None, "output_tokens": 9}}
+    tap = StreamTap(_request("/v1/messages", body, stream=True), most_tokens)
+    for event in (start, totals):
+        tap.feed(f"data: {json.dumps(event)}\n\n".encode())
+
+    assert Settle(Usage("claude", None, 5, 9)) == tap.outcome()

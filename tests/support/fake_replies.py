@@ -173,7 +173,7 @@ class Answers:
             {
                 "type": "message_delta",
                 "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-                "usage": {"output_tokens": self.tokens.output},
+                "usage": self._input_usage() | {"output_tokens": self.tokens.output},
             },
             {"type": "message_stop"},
         ]

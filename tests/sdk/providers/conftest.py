@@ -12,8 +12,9 @@ import pytest
 
 from tests.support.processes import SidecarProcess, running_sidecar, steady_timezone, template
 
+collect_ignore_glob: list[str] = []
 if importlib.util.find_spec("openai") is None:
-    collect_ignore_glob = ["test_*.py"]
+    collect_ignore_glob += ["test_*.py"]
 else:
     import anthropic
     import openai
@@ -23,6 +24,9 @@ else:
 
 PATIENT = {"deadline_ms": 10_000, "command_timeout_ms": 10_000, "connect_timeout_ms": 10_000}
 """A busy machine makes no outage."""
+
+if importlib.util.find_spec("langchain_core") is None:
+    collect_ignore_glob += ["test_integration_*.py"]  # they stand on the current packages alone
 
 INPUT_USD, OUTPUT_USD = 1_000, 10_000
 """For a million tokens, so that a token of input is 0.001 USD and one of output 0.01 USD."""

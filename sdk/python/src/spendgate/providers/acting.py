@@ -25,12 +25,20 @@ def acting_for(user_id: str, *, tier: str | None = None, group: str | None = Non
     It holds for the tasks that are started inside it, as context variables do; a thread of your own starts without it
     (`contextvars.copy_context` takes it along).
     """
-    payer = Payer(user_id=user_id, tier=tier, group=group)
-    token = _payer.set(payer)
+    with acting_as(Payer(user_id=user_id, tier=tier, group=group)) as payer:
+        yield payer
+
+
+@contextlib.contextmanager
+def acting_as(payer: Payer) -> Iterator[Payer]:
+    """Do the same for a `Payer`."""
+    before = _payer.get()
+    _payer.set(payer)
     try:
         yield payer
     finally:
-        _payer.reset(token)
+        # Not by a token: what begins in one context may end in another, as an abandoned generator does.
+        _payer.set(before)
 
 
 class PayerUnknownError(LookupError):

@@ -1,27 +1,24 @@
 """One budgeted call on its way: its hold, what became of its attempts, and its end. Blocking and awaiting."""
 
-import logging
 from contextvars import ContextVar
 from typing import Any
 
 from spendgate.async_client import AsyncSpendgate
 from spendgate.async_hold import AsyncHold
 from spendgate.client import Spendgate
-from spendgate.errors import SpendgateError
 from spendgate.hold import Hold
 from spendgate.providers.acting import Payer
 from spendgate.providers.outcomes import (
     LeaveToExpiry,
     Outcome,
-    Release,
-    Settle,
+    abandon,
+    conclude,
+    conclude_async,
     outcome_of_error,
     was_refused,
     was_refused_with,
 )
 from spendgate.providers.requests import Request
-
-log = logging.getLogger("spendgate")
 
 
 class Attempts:
@@ -68,18 +65,14 @@ class Call:
     def conclude(self, outcome: Outcome) -> None:
         """End the hold. A failure is logged: the provider's answer reaches the caller all the same."""
         hold, self._hold = self._hold, None
-        if hold is None:
-            return
-        try:
-            match outcome:
-                case Settle(usage):
-                    hold.settle(usage=usage)
-                case Release():
-                    hold.release()
-                case LeaveToExpiry():
-                    hold.close(outcome_unknown=True)
-        except SpendgateError:
-            log.exception("hold %s could not be ended with %s", hold.request_id, outcome)
+        if hold is not None:
+            conclude(hold, outcome)
+
+    def abandon(self, outcome: Outcome) -> None:
+        """End the hold without waiting."""
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            abandon(hold, outcome)
 
 
 class AsyncCall:
@@ -112,18 +105,14 @@ class AsyncCall:
     async def conclude(self, outcome: Outcome) -> None:
         """End the hold, as `Call.conclude` does."""
         hold, self._hold = self._hold, None
-        if hold is None:
-            return
-        try:
-            match outcome:
-                case Settle(usage):
-                    await hold.settle(usage=usage)
-                case Release():
-                    await hold.release()
-                case LeaveToExpiry():
-                    await hold.close(outcome_unknown=True)
-        except SpendgateError:
-            log.exception("hold %s could not be ended with %s", hold.request_id, outcome)
+        if hold is not None:
+            await conclude_async(hold, outcome)
+
+    def abandon(self, outcome: Outcome) -> None:
+        """End the hold without waiting."""
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            abandon(hold, outcome)
 
 
 current_call: ContextVar[Call | None] = ContextVar("spendgate_call", default=None)

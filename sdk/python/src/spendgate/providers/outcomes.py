@@ -5,12 +5,18 @@ nothing was sent. `LeaveToExpiry`: the outcome is not known, so the hold stays u
 decides (by default it is charged at its estimate).
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Final
 
+from spendgate.async_hold import AsyncHold
+from spendgate.errors import SpendgateError
+from spendgate.hold import Hold
 from spendgate.providers.requests import Request
 from spendgate.providers.usages import field
 from spendgate.usage import Usage
+
+log = logging.getLogger("spendgate")
 
 NOTHING_WAS_SENT: Final = frozenset({"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol"})
 """The names of httpx's errors, in any of its generations, that come before the first byte of a request."""
@@ -56,11 +62,11 @@ def outcome_of_error(request: Request, error: BaseException, *, was_sent: bool) 
 
 def was_refused(error: BaseException) -> bool:
     """Tell whether an attempt ended before anything was generated."""
+    names = {kind.__name__ for kind in type(error).__mro__}
     status = getattr(error, "status_code", None)
     if isinstance(status, int):
         return was_refused_with(status)
     cause = error.__cause__
-    names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & NOTHING_WAS_SENT) or (cause is not None and was_refused(cause))
 
 
@@ -73,3 +79,38 @@ def _model(request: Request, answer: Any) -> str:
     """Return the name to price: that of the hold, else the answer's own."""
     named = field(answer, "model")
     return named if isinstance(named, str) and not request.names_model else request.estimate.model
+
+
+def conclude(hold: Hold, outcome: Outcome) -> None:
+    """End a hold. A failure is logged: the provider's answer reaches the caller all the same."""
+    try:
+        match outcome:
+            case Settle(usage):
+                hold.settle(usage=usage)
+            case Release():
+                hold.release()
+            case LeaveToExpiry():
+                hold.close(outcome_unknown=True)
+    except SpendgateError:
+        log.exception("hold %s could not be ended with %s", hold.request_id, outcome)
+
+
+async def conclude_async(hold: AsyncHold, outcome: Outcome) -> None:
+    """End a hold, as `conclude` does."""
+    try:
+        match outcome:
+            case Settle(usage):
+                await hold.settle(usage=usage)
+            case Release():
+                await hold.release()
+            case LeaveToExpiry():
+                await hold.close(outcome_unknown=True)
+    except SpendgateError:
+        log.exception("hold %s could not be ended with %s", hold.request_id, outcome)
+
+
+def abandon(hold: Hold | AsyncHold, outcome: Outcome) -> None:
+    """End a hold without waiting: what is known of it is delivered in the background."""
+    if isinstance(outcome, Settle):
+        hold.note_usage(outcome.usage)
+    hold.abandon()
