@@ -1,4 +1,4 @@
-"""Allowances on disk: ``<data_dir>/allowance``, an append log that is read at start."""
+"""Allowances on disk: ``<data_dir>/allowance/<number>``, an append log of one process, which is read at start."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ from typing import Final
 from sidecar.allowance import Allowance
 from sidecar.append_log import AppendLog, LogLimits
 from sidecar.failure_policy import FailurePolicy
+from sidecar.journal_files import claim_directory
 from sidecar.log_segments import LogState, read_state
 from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
@@ -38,22 +39,23 @@ async def kept_allowance(data_dir: Path, allowance: Allowance) -> AsyncIterator[
 
     Where the log cannot be read nothing is kept, so that everything is refused; that is logged.
     """
-    directory = data_dir / DIRECTORY_NAME
-    try:
-        state = await asyncio.to_thread(read_state, directory)
-    except OSError as error:
-        log.error("%s cannot be read, so that local allowances refuse every call: %s", directory, error)  # noqa: TRY400
-        yield
-        return
-    _tell_damages(state)
-    allowance.restore([*state.checkpoint, *state.entries])
-    kept = AppendLog(directory, limits=LIMITS, checkpoint=allowance.checkpoint)
-    await kept.start(state.next_number)
-    allowance.keep_in(kept)
-    try:
-        yield
-    finally:
-        await kept.close()
+    with contextlib.ExitStack() as stack:
+        try:
+            directory = await asyncio.to_thread(claim_directory, data_dir, stack, DIRECTORY_NAME)
+            state = await asyncio.to_thread(read_state, directory)
+        except OSError as error:
+            log.error("allowances cannot be read, so that they refuse every call: %s", error)  # noqa: TRY400
+            yield
+            return
+        _tell_damages(state)
+        allowance.restore([*state.checkpoint, *state.entries])
+        kept = AppendLog(directory, limits=LIMITS, checkpoint=allowance.checkpoint)
+        await kept.start(state.next_number)
+        allowance.keep_in(kept)
+        try:
+            yield
+        finally:
+            await kept.close()
 
 
 def _tell_damages(state: LogState) -> None:

@@ -44,13 +44,16 @@ def locked(directory: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
-def claim_directory(data_dir: Path, stack: contextlib.ExitStack) -> Path:
-    """Return the first journal that nobody has; it is ours until the stack is closed. Raises `OSError`."""
+def claim_directory(data_dir: Path, stack: contextlib.ExitStack, name: str = DIRECTORY_NAME) -> Path:
+    """Return the first journal that nobody has; it is ours until the stack is closed. Raises `OSError`.
+
+    Other logs that one process keeps for itself are claimed so as well, each under a `name`.
+    """
     for number in range(MAX_JOURNALS):
-        directory = data_dir / DIRECTORY_NAME / str(number)
+        directory = data_dir / name / str(number)
         if stack.enter_context(locked(directory)):
             return directory
-    raise OSError(f"{data_dir} has {MAX_JOURNALS} journals, all in use")
+    raise OSError(f"{data_dir / name} is used by {MAX_JOURNALS} processes already")
 
 
 @contextlib.asynccontextmanager

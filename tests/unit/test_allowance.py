@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -229,19 +230,34 @@ async def test_what_was_taken_is_told_once_it_is_kept() -> None:
 
 async def test_a_restart_finds_what_was_taken(tmp_path: Path) -> None:
     """On a real disk, over a stop, and over a crash that closes nothing."""
-    async with kept_allowance(tmp_path, crashed := Allowance(now_ms=now)):
-        assert await crashed.take(call(5, "first"))
-        async with kept_allowance(tmp_path, second := Allowance(now_ms=now)):
-            assert [True, False] == [await second.take(call(nanos, str(nanos))) for nanos in (3, 4)]
-    third = Allowance(now_ms=now)
-    async with kept_allowance(tmp_path, third):
+    before, after = tmp_path / "before", tmp_path / "after"
+    async with kept_allowance(before, crashing := Allowance(now_ms=now)):
+        assert await crashing.take(call(5, "first"))
+        shutil.copytree(before, after)
+    async with kept_allowance(after, second := Allowance(now_ms=now)):
+        assert [True, False] == [await second.take(call(nanos, str(nanos))) for nanos in (3, 4)]
+    async with kept_allowance(after, third := Allowance(now_ms=now)):
         assert 2 == await left(third)
+
+
+async def test_two_processes_on_one_directory_keep_their_own_counts(tmp_path: Path) -> None:
+    """Each is a sidecar; after a restart neither has given less than it had, whichever takes whose place."""
+    async with (
+        kept_allowance(tmp_path, first := Allowance(now_ms=now)),
+        kept_allowance(tmp_path, second := Allowance(now_ms=now)),
+    ):
+        assert [True, True] == [await each.take(call(nanos)) for each, nanos in ((first, 8), (second, 5))]
+    async with (
+        kept_allowance(tmp_path, third := Allowance(now_ms=now)),
+        kept_allowance(tmp_path, fourth := Allowance(now_ms=now)),
+    ):
+        assert [2, 5] == [await left(third), await left(fourth)]
 
 
 async def test_a_log_that_cannot_be_read_refuses_everything(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Starting anew from nothing would give every allowance a second time."""
-    directory = tmp_path / DIRECTORY_NAME
-    directory.mkdir()
+    directory = tmp_path / DIRECTORY_NAME / "0"
+    directory.mkdir(parents=True)
     name = f"{1:020d}-{7:08x}.log"
     (directory / name).mkdir()
     async with kept_allowance(tmp_path, allowance := Allowance(now_ms=now)):
