@@ -1,12 +1,13 @@
 """Kills: an app between its call and its settle, the sidecar under an open hold, and both."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from spendgate import Spendgate
+from spendgate import Spendgate, SpendgateRequestError, SpendgateUnavailableError
 
 from tests.support.processes import ROOT, SidecarProcess, launch, template, wait_until_serving, write_rules
 from tests.support.sdk_gates import PATIENT, TIMEOUT_S, eventually, settled_usage, spend_text
@@ -23,6 +24,7 @@ settlement = hold.settle(cost_usd="0.25")
 print("kept" if settlement is None else "settled", flush=True)
 sys.stdin.readline()
 """
+FORGETFUL = APP.partition("settlement =")[0].replace("sys.stdin", 'hold.note_cost("0.125")\nsys.stdin')
 
 
 class Sidecar:
@@ -40,6 +42,11 @@ class Sidecar:
         own = self._directory / "sidecar"
         settings = {"workspace": "sdk-kills", "unix_socket": self._directory / "s", **PATIENT}
         self._process = wait_until_serving(launch(own, self._store_url, self._rules, **settings), own / "log")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.process.send_signal(number)
 
     def kill(self) -> None:
         """End it at once."""
@@ -65,8 +72,8 @@ def sidecar(sidecar_directory: Path, valkey_url: str) -> Iterator[Sidecar]:
 class App:
     """A process that holds, and settles when it is told to."""
 
-    def __init__(self, url: str, journal: Path, user: str, *, ttl_s: int = 600) -> None:
-        command = [sys.executable, "-c", APP, url, str(journal), user, str(ttl_s)]
+    def __init__(self, url: str, journal: Path, user: str, *, ttl_s: int = 600, program: str = APP) -> None:
+        command = [sys.executable, "-c", program, url, str(journal), user, str(ttl_s)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT, text=True
         )
@@ -81,6 +88,10 @@ class App:
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
+
+    def finish(self) -> None:
+        """Let it come to its end."""
+        self._process.communicate("\n" * 2)
 
     def kill(self) -> None:
         """End it at once."""
@@ -131,6 +142,46 @@ def test_a_settle_outlives_its_killed_app(sidecar: Sidecar, gate: Spendgate, use
     sidecar.start()
     assert 1 == gate.usage(user).open_holds
 
+    with Spendgate(sidecar.url, timeout_s=TIMEOUT_S, journal_dir=tmp_path):
+        assert "0.25" == spend_text(settled_usage(gate, user))
+
+
+def test_a_reserve_that_was_denied_unanswered_is_given_back(sidecar: Sidecar, gate: Spendgate, user: str) -> None:
+    """The sidecar is frozen, the call denied; when it wakes it makes the hold after all, which is released."""
+    with Spendgate(sidecar.url, timeout_s=0.2, tier="free") as app:
+        app.check(user, cost_usd="0.1")
+        sidecar.signal(signal.SIGSTOP)
+        with pytest.raises(SpendgateUnavailableError):
+            app.reserve(user, estimate_usd="0.5", request_id="call-1")
+        sidecar.signal(signal.SIGCONT)
+
+        eventually(lambda: _refusal_of_extend(gate, user, "call-1") == "already_released")
+    assert ("0.1", 0) == (spend_text(gate.usage(user)), gate.usage(user).open_holds)
+
+
+def _refusal_of_extend(gate: Spendgate, user: str, request_id: str) -> str | None:
+    try:
+        gate.extend(user, request_id)
+    except SpendgateRequestError as error:
+        return error.code
+    return None
+
+
+def test_an_app_that_ends_without_closing_anything_loses_nothing(
+    sidecar: Sidecar, gate: Spendgate, user: str, tmp_path: Path
+) -> None:
+    """What was noted of an open hold is settled on the way out, and what cannot be delivered is written down."""
+    app = App(sidecar.url, tmp_path, user, program=FORGETFUL)
+    assert "held" == app.says()
+    app.finish()
+    assert "0.125" == spend_text(settled_usage(gate, user))
+
+    app = App(sidecar.url, tmp_path, user, program=FORGETFUL)
+    assert "held" == app.says()
+    sidecar.kill()
+    app.finish()
+    sidecar.start()
+    assert 1 == gate.usage(user).open_holds
     with Spendgate(sidecar.url, timeout_s=TIMEOUT_S, journal_dir=tmp_path):
         assert "0.25" == spend_text(settled_usage(gate, user))
 
