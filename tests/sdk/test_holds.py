@@ -103,9 +103,10 @@ def test_an_open_hold_is_kept_alive(gate: Spendgate, user: str) -> None:
         expires_at = hold.decision.expires_at
         assert expires_at is not None
         eventually(lambda: gate.usage(user).at > expires_at)
-        assert 1 == gate.usage(user).open_holds
-        hold.settle(cost_usd="0.5")
+        settlement = hold.settle(cost_usd="0.5")
 
+    assert settlement is not None
+    assert ("open", False) == (settlement.state_before, settlement.late)
     assert "0.5" == spend_text(settled_usage(gate, user))
 
 
@@ -129,6 +130,30 @@ def test_a_settle_that_the_sidecar_refuses_leaves_the_hold_open(gate: Spendgate,
         hold.settle(cost_usd="0.5")
 
     assert ("usage.input_tokens", "0.5") == (caught.value.field, spend_text(settled_usage(gate, user)))
+
+
+def test_a_release_of_a_hold_that_is_unknown_yet_is_repeated() -> None:
+    """It may have overtaken its reserve, so "no such hold" is believed the third time only."""
+    sidecar = FakeSidecar()
+    with Spendgate(transport=sidecar, fail="open") as gate:
+        sidecar.is_away = True
+        hold = gate.reserve("user-1", estimate_usd="0.5")
+        sidecar.is_away = False
+        hold.give_back()
+
+        eventually(lambda: ["reserve", *["release"] * 3] == [operation.name for operation in sidecar.operations])
+
+
+def test_a_hold_that_no_sidecar_knows_is_charged_by_its_settle() -> None:
+    """The settle carries the moment of the reserve."""
+    sidecar = FakeSidecar()
+    with Spendgate(transport=sidecar, fail="open") as gate:
+        sidecar.is_away = True
+        hold = gate.reserve("user-1", estimate_usd="0.5")
+        sidecar.is_away = False
+        hold.settle(cost_usd="0.25")
+
+    assert "0.25" == sidecar.spend_usd("user-1")
 
 
 def test_an_estimate_in_tokens_is_settled_by_its_bound() -> None:

@@ -1,12 +1,13 @@
 """One client for many threads, many event loops, and forked children."""
 
 import asyncio
+import gc
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
-from spendgate import AsyncSpendgate, Spendgate
+from spendgate import AsyncSpendgate, Hold, Spendgate
 
 from tests.support.sdk_gates import TIMEOUT_S, settled_usage, spend_text
 
@@ -50,23 +51,25 @@ def test_event_loops_share_a_client(url: str, user: str) -> None:
 def test_a_forked_child_has_its_own_connections_and_leaves_the_parents_holds(url: str, user: str) -> None:
     """Parent and children use a client that was made and used before the fork; the hold stays the parent's."""
     with Spendgate(url, timeout_s=TIMEOUT_S) as gate:
-        hold = gate.reserve(user, estimate_usd="0.5")
-        hold.note_cost("0.1")
-        children = [os.fork() or _child(gate, user) for _ in range(4)]
+        holds = [gate.reserve(user, estimate_usd="0.5")]
+        holds[0].note_cost("0.1")
+        children = [os.fork() or _child(gate, user, holds) for _ in range(4)]
         for _ in range(20):
             gate.check(user, cost_usd="0.001")
         codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
         assert [0, 0, 0, 0] == codes
         assert 1 == gate.usage(user).open_holds
-        hold.settle(cost_usd="0.2")
+        holds[0].settle(cost_usd="0.2")
         assert Decimal("0.22") + 4 * Decimal("0.02") == settled_usage(gate, user).windows[-1].spend_usd
 
 
-def _child(gate: Spendgate, user: str) -> int:
+def _child(gate: Spendgate, user: str, holds: list[Hold]) -> int:
     """What a forked worker does: calls of its own, then it ends with everything that an end runs. Never returns."""
     code = 1
     try:
+        holds.clear()
+        gc.collect()
         for _ in range(4):
             with gate.hold(user, estimate_usd="0.01") as hold:
                 hold.settle(cost_usd="0.005")
