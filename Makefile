@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 SDK := sdk/python
 
-.PHONY: help setup browser deploy-tools system-tools docs providers npm-sdk screenshots demo run test chaos lint check \
+.PHONY: help setup browser deploy-tools system-tools docs providers npm-sdk screenshots demo run test chaos soak lint check \
 	format bench lock replay-real clean
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test         all tests"
 	@echo "make chaos        break things under load, compare with the truth; renews the table of docs/reliability.md"
 	@echo "make npm-sdk      the published SDK of LLM Cost Tracker against a sidecar and the page; needs Node"
+	@echo "make soak         an hour of calls: memory and keys stay flat, nothing is lost"
 	@echo "make screenshots  the pictures of docs/images, anew"
 	@echo "make lint         lint, format and types"
 	@echo "make check        lint, types and all tests"
@@ -81,6 +82,10 @@ test: setup browser deploy-tools system-tools providers
 # Each scenario prints one line of JSON. One alone: make chaos ONLY=store-killed
 chaos: setup
 	$(BIN)/python -m tests.chaos $(if $(ONLY),$(ONLY),--write)
+
+# SOAK_MINUTES=60 by default.
+soak: setup
+	$(BIN)/python -m tests.chaos --soak
 
 lint: setup
 	$(BIN)/ruff check .

@@ -63,9 +63,9 @@ class Load:
         goal = self.truth.answers["exact"] + count
         await self.until(lambda: self.truth.answers["exact"] >= goal)
 
-    async def until(self, is_so: Callable[[], bool]) -> None:
+    async def until(self, is_so: Callable[[], bool], *, within_s: float = FINISHED_WITHIN_S) -> None:
         """Wait for something that the callers bring about; `TimeoutError` if they do not."""
-        async with asyncio.timeout(FINISHED_WITHIN_S):
+        async with asyncio.timeout(within_s):
             while not is_so():  # noqa: ASYNC110 - what is awaited sends no event
                 await asyncio.sleep(PAUSE_S)
 
