@@ -62,6 +62,8 @@ $(DEPLOY_STAMP): requirements-deploy.lock | $(STAMP)
 system-tools:
 	@command -v promtool > /dev/null && command -v prometheus > /dev/null || \
 		{ echo "make test needs prometheus and promtool: apt-get install prometheus" >&2; exit 1; }
+	@command -v redis-server > /dev/null || \
+		{ echo "make test needs redis-server, built with TLS: apt-get install redis-server" >&2; exit 1; }
 	@command -v kubectl > /dev/null || command -v kustomize > /dev/null || \
 		{ echo "make test needs kubectl or kustomize" >&2; exit 1; }
 
