@@ -1,7 +1,7 @@
 """What is read of the providers' requests, answers and streams, without their packages."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from spendgate.providers import most_tokens, typical_tokens
 from spendgate.providers.endpoints import endpoint_of, unbudgeted
 from spendgate.providers.outcomes import LeaveToExpiry, Outcome, Settle, outcome_of_answer
 from spendgate.providers.requests import PricingNames, Request, read_request
+from spendgate.providers.responses import watch
 from spendgate.providers.sse import EventCutter
 from spendgate.providers.taps import BodyTap, StreamTap
 from spendgate.providers.tokens import FILE_TOKENS, IMAGE_TOKENS, TOOLS_TOKENS
@@ -216,3 +217,38 @@ def test_the_input_of_a_message_may_be_told_at_its_beginning_only() -> None:
         tap.feed(f"data: {json.dumps(event)}\n\n".encode())
 
     assert Settle(Usage("claude", None, 5, 9)) == tap.outcome()
+
+
+class _Answer:
+    """A response that ends itself before its decoder gives the rest, as compressed ones may."""
+
+    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]:
+        yield b'{"usage": {"prompt_tokens": 3, '
+        self.close()
+        yield b'"completion_tokens": 1}}'
+
+    def close(self) -> None:
+        """End."""
+
+
+def test_an_answer_is_concluded_once_and_after_its_last_byte() -> None:
+    """However often it is closed, and however early."""
+    outcomes: list[Outcome] = []
+    answer = _Answer()
+    watch(answer, BodyTap(_request("/chat/completions", {"model": "m"})), outcomes.append)
+    body = b"".join(answer.iter_bytes())
+    answer.close()
+
+    assert isinstance(answer, _Answer)
+    assert b'{"usage": {"prompt_tokens": 3, "completion_tokens": 1}}' == body
+    assert [Settle(Usage("m", None, 3, 1))] == outcomes
+
+
+def test_an_answer_that_is_closed_unread_is_left_to_its_expiry() -> None:
+    """Its reader went away."""
+    outcomes: list[Outcome] = []
+    answer = _Answer()
+    watch(answer, BodyTap(_request("/chat/completions", {"model": "m"})), outcomes.append)
+    answer.close()
+
+    assert [LeaveToExpiry()] == outcomes

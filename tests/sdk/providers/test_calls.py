@@ -1,5 +1,6 @@
 """Whole answers: charged by what the provider reports, handed over untouched, refused before anything is sent."""
 
+import copy
 from decimal import Decimal
 from typing import Any
 
@@ -110,8 +111,9 @@ def test_a_copy_of_a_wrapped_client_is_wrapped(app: App, user: str) -> None:
     """`with_options` is how callers change a timeout for one call."""
     app.do(app.openai(user).with_options(timeout=9).chat.completions.create(**CHAT))
     app.do(app.anthropic(user).copy().messages.create(**CHAT))
+    app.do(copy.copy(app.openai(user)).chat.completions.create(**CHAT))
 
-    assert 2 * COST == app.spent(user)
+    assert 3 * COST == app.spent(user)
 
 
 def test_the_wrapped_client_keeps_its_class_and_leaves_the_original_alone(app: App, user: str) -> None:
