@@ -7,8 +7,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 SDK := sdk/python
 
-.PHONY: help setup browser deploy-tools system-tools docs providers npm-sdk screenshots demo run test chaos soak lint check \
-	format bench lock replay-real clean
+.PHONY: help setup browser deploy-tools system-tools docs sbom providers npm-sdk screenshots demo run test chaos soak \
+	lint check format bench lock replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
@@ -22,6 +22,7 @@ help:
 	@echo "make check        lint, types and all tests"
 	@echo "make bench        the benchmarks"
 	@echo "make replay-real TRACE=file.csv   replay a trace of your own through two sidecars, and audit"
+	@echo "make sbom         dist/spendgate-server.cdx.json, what the image contains"
 	@echo "make docs         docs/cli.md and the operator's rules, anew"
 	@echo "make lock         resolve the dependencies anew"
 	@echo "make clean        remove what the above made"
@@ -105,6 +106,12 @@ npm-sdk: setup
 
 screenshots: setup browser
 	$(BIN)/python -m tests.e2e.screenshots
+
+# What the image contains, as a software bill of materials in CycloneDX form.
+sbom: deploy-tools
+	@mkdir -p dist
+	.venv/deploy/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-file dist/spendgate-server.cdx.json requirements.lock
 
 # Pages and manifests that are made of something else, anew; tests say when they are old.
 docs: setup
