@@ -18,6 +18,7 @@ from cli import (
     doctor,
     explain,
     healthcheck,
+    journal,
     prices,
     repartition,
     replay_command,
@@ -33,7 +34,8 @@ EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 COMMANDS: Final = (
-    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit, doctor, repartition, user),
+    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit, journal),
+    *(doctor, repartition, user),
     *(replay_command, trace_command, demo),
 )
 
