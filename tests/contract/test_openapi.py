@@ -30,6 +30,9 @@ from tests.support.edge import Edge, running_edge
 CONTROL_PLANE_CODES = frozenset({"credit_exceeds_spend", "history_gone", "log_not_followable", "revision_conflict"})
 """Codes of the ledger's error tree that only the control plane answers."""
 
+NO_SIDECARS = ("controlplane.", "cli.", "ledger.repartition", "ledger.user_erasure")
+"""Modules whose errors no operation of a sidecar answers, whoever imported them meanwhile."""
+
 DOCUMENT = openapi_document()
 HTTP_API = Path(__file__).parents[2] / "docs" / "http-api.md"
 PUSH_TOKEN = "push-token-of-a-test"
@@ -109,7 +112,7 @@ NO_ANSWERS = {PartitionMismatch.code, WrongTopology.code, WorkersFailed.code, Op
 
 
 def _statuses(error: type[LedgerError]) -> dict[str, int]:
-    is_foreign = error.code in CONTROL_PLANE_CODES or error.__module__.startswith("controlplane.")
+    is_foreign = error.code in CONTROL_PLANE_CODES or error.__module__.startswith(NO_SIDECARS)
     found = {} if is_foreign else {error.code: error.status}
     for kind in error.__subclasses__():
         found |= _statuses(kind)
