@@ -64,7 +64,10 @@ class _Waiting:
 
 
 class AppendLog:
-    """See the module. `checkpoint` returns the owner's state as entries; it is called on the event loop."""
+    """See the module. `checkpoint` returns the owner's state as entries.
+
+    It is called on the event loop; what it returns is gone through in the thread, and must not change meanwhile.
+    """
 
     def __init__(
         self, directory: Path, *, limits: LogLimits | None = None, checkpoint: Callable[[], Iterable[bytes]] = tuple
@@ -169,7 +172,7 @@ class AppendLog:
             return
 
     async def _write_batch(self, batch: list[_Waiting]) -> None:
-        checkpoint = list(self._checkpoint()) if self._needs_file() else None
+        checkpoint = self._checkpoint() if self._needs_file() else None
         number = self._next_number() if checkpoint is not None else 0
         work = partial(self._store, batch, checkpoint, number)
         try:
@@ -203,7 +206,11 @@ class AppendLog:
 
     def _needs_file(self) -> bool:
         writer, limits = self._writer, self._limits
-        if writer is None or writer.size >= min(limits.segment_bytes, limits.max_bytes // 4):
+        if writer is None:
+            return True
+        # A file takes at least as much as its checkpoint: else a large state would be written again with every entry.
+        room = max(min(limits.segment_bytes, limits.max_bytes // 4), writer.checkpoint_size)
+        if writer.size - writer.checkpoint_size >= room:
             return True
         return time.monotonic() - writer.created_s >= limits.segment_age_s and writer.has_entries
 
@@ -213,10 +220,10 @@ class AppendLog:
         remove_unfinished(self._directory)
         self._older = list_segments(self._directory)
 
-    def _store(self, batch: Sequence[_Waiting], checkpoint: list[bytes] | None, number: int) -> None:
+    def _store(self, batch: Sequence[_Waiting], checkpoint: Iterable[bytes] | None, number: int) -> None:
         entries = [(each.number, data) for each in batch if (data := self._bytes_of(each)) is not None]
         if checkpoint is not None:
-            self._open_file(checkpoint, number)
+            self._open_file(list(checkpoint), number)
         writer = self._writer
         if writer is None:
             raise LogUnavailable("no file is open")

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain, starmap
 from pathlib import Path
 from typing import Final
 
@@ -257,12 +258,10 @@ class Journal:
         self._remove(number)
 
     def _checkpoint(self) -> Iterator[bytes]:
-        """Return the state with which a file begins."""
+        """Return the state with which a file begins; its entries are made in the log's thread, for they may be many."""
         self._writer.begin_file()
-        for partition, lineage in self.known.items():
-            yield lineage_entry(partition, lineage)
-        for number, restore in self.open.items():
-            yield open_entry(number, restore)
+        known, operations = list(self.known.items()), list(self.open.items())
+        return chain(starmap(lineage_entry, known), starmap(open_entry, operations))
 
 
 def lost_operations(entries: Sequence[bytes], reader: Reader, survives: Callable[[int, Place], bool]) -> list[Restore]:

@@ -121,7 +121,7 @@ class SegmentWriter:
         salt = secrets.randbits(32)
         self.segment = Segment(directory / f"{last_number + 1:020d}-{salt:08x}.log", last_number + 1, salt)
         self.created_s = time.monotonic()
-        self.size = 0
+        self.size = self.checkpoint_size = 0
         self.has_entries = False
         unfinished = self.segment.path.with_suffix(_UNFINISHED)
         directory.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ class SegmentWriter:
         try:
             frames = [encode_frame(FrameKind.CHECKPOINT, last_number, data, salt) for data in checkpoint]
             self.write([*frames, encode_frame(FrameKind.CHECKPOINT_END, last_number, b"", salt)])
-            self.has_entries = False
+            self.has_entries, self.checkpoint_size = False, self.size
             unfinished.replace(self.segment.path)
             sync_directory(directory)
         except OSError:

@@ -230,3 +230,15 @@ async def test_an_entry_that_is_too_long_is_refused(tmp_path: Path) -> None:
         await log.append(b"x" * MAX_ENTRY_BYTES)
         assert 1 == log.counts.dropped_entries
     assert [b"x" * MAX_ENTRY_BYTES] == entries_of(tmp_path)
+
+
+async def test_a_state_that_is_larger_than_a_file_is_not_written_with_every_entry(tmp_path: Path) -> None:
+    """Each file takes as much again as its checkpoint; catches a disk that is busy with nothing else."""
+    state = [b"s" * 1000] * 20
+    async with open_log(tmp_path, checkpoint=lambda: state, segment_bytes=1000, keep_s=3600.0) as log:
+        for _ in range(15):
+            await log.append(b"e" * 1000)
+        assert 1 == len(list_segments(tmp_path))
+        for _ in range(10):
+            await log.append(b"e" * 1000)
+        assert 2 == len(list_segments(tmp_path))
