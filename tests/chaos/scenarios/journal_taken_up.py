@@ -104,7 +104,7 @@ async def _replay_again(stage: Stage, data_dir: Path, url: str) -> None:
 
 SCENARIO = Scenario(
     name="journal-taken-up",
-    title="The only sidecar killed at 20 random points, every third time without its store; the next takes up its journal",
+    title="The only sidecar killed at 20 random points, every third time without its store; the next takes over",
     bound="nothing that was answered; calls whose answer died with the sidecar may be charged",
     run=run,
 )
