@@ -71,6 +71,33 @@ def test_openai_counts_cached_tokens_within_its_input() -> None:
     assert Usage("m", None, 10, 9, 60, 30, 4) == openai_usage("m", None, reported)
 
 
+def test_parts_that_have_a_price_of_their_own_are_told_apart() -> None:
+    """A part is never more than its whole, which a sidecar would refuse."""
+    spoken = {
+        "prompt_tokens": 50,
+        "completion_tokens": 9,
+        "prompt_tokens_details": {"cached_tokens": 45, "audio_tokens": 40},
+        "completion_tokens_details": {"reasoning_tokens": 4, "audio_tokens": 7},
+    }
+    kept = {
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cache_creation_input_tokens": 30,
+        "cache_creation": {"ephemeral_1h_input_tokens": 20, "ephemeral_5m_input_tokens": 10},
+        "server_tool_use": {"web_search_requests": 3},
+    }
+
+    heard, searched = openai_usage("m", None, spoken), anthropic_usage("m", None, kept)
+
+    assert heard is not None
+    assert searched is not None
+    assert (5, 5, 4, 5) == (
+        *(heard.input_tokens, heard.input_audio_tokens),
+        *(heard.reasoning_tokens, heard.output_audio_tokens),
+    )
+    assert (30, 20, 3) == (searched.cache_write_tokens, searched.cache_write_1h_tokens, searched.web_searches)
+
+
 def test_anthropic_leaves_compactions_out_of_its_totals() -> None:
     """The iterations tell them."""
     calls = [{"input_tokens": 10, "output_tokens": 3}, {"input_tokens": 500, "output_tokens": 40}]

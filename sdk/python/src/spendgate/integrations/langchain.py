@@ -142,13 +142,14 @@ class SpendgateHandler(BaseCallbackHandler):
 
 def _summed(estimate: Usage, reported: Sequence[Mapping[str, Any]]) -> Usage:
     """Return the usage of all messages. LangChain counts cached tokens within the input, for every provider."""
-    read = written = total = output = reasoning = 0
+    read = written = kept_an_hour = total = output = reasoning = 0
     for tokens in reported:
         into, out = tokens.get("input_token_details") or {}, tokens.get("output_token_details") or {}
         read += into.get("cache_read") or 0
         written += sum(
             into.get(name) or 0 for name in into if name == "cache_creation" or name.startswith("ephemeral_")
         )
+        kept_an_hour += into.get("ephemeral_1h_input_tokens") or 0
         reasoning += out.get("reasoning") or 0
         total += tokens.get("input_tokens") or 0
         output += tokens.get("output_tokens") or 0
@@ -160,4 +161,5 @@ def _summed(estimate: Usage, reported: Sequence[Mapping[str, Any]]) -> Usage:
         cache_read_tokens=read,
         cache_write_tokens=written,
         reasoning_tokens=reasoning,
+        cache_write_1h_tokens=kept_an_hour,
     )

@@ -32,16 +32,18 @@ def openai_usage(model: str, provider: str | None, reported: Any) -> Usage | Non
     written = field(reported, f"{names[1]}_details")
     cached, stored = _count(read, "cached_tokens"), _count(read, "cache_write_tokens")
     uncached = max(0, _count(reported, names[0]) - cached - stored)
+    output = _count(reported, names[1])
+    reasoning = min(output, _count(written, "reasoning_tokens"))
     return Usage(
         model=model,
         provider=provider,
         input_tokens=uncached,
-        output_tokens=_count(reported, names[1]),
+        output_tokens=output,
         cache_read_tokens=cached,
         cache_write_tokens=stored,
-        reasoning_tokens=_count(written, "reasoning_tokens"),
+        reasoning_tokens=reasoning,
         input_audio_tokens=min(uncached, _count(read, "audio_tokens")),
-        output_audio_tokens=_count(written, "audio_tokens"),
+        output_audio_tokens=min(output - reasoning, _count(written, "audio_tokens")),
     )
 
 
@@ -49,15 +51,17 @@ def anthropic_usage(model: str, provider: str | None, reported: Any) -> Usage | 
     """Read messages; None unless the output is known."""
     if reported is None or _tokens(reported, "output_tokens") is None:
         return None
+    written, output_tokens = _total(reported, "cache_creation_input_tokens"), _total(reported, "output_tokens")
+    kept_an_hour = _count(field(reported, "cache_creation"), "ephemeral_1h_input_tokens")
     return Usage(
         model=model,
         provider=provider,
         input_tokens=_total(reported, "input_tokens"),
-        output_tokens=_total(reported, "output_tokens"),
+        output_tokens=output_tokens,
         cache_read_tokens=_total(reported, "cache_read_input_tokens"),
-        cache_write_tokens=_total(reported, "cache_creation_input_tokens"),
-        reasoning_tokens=_count(field(reported, "output_tokens_details"), "thinking_tokens"),
-        cache_write_1h_tokens=_count(field(reported, "cache_creation"), "ephemeral_1h_input_tokens"),
+        cache_write_tokens=written,
+        reasoning_tokens=min(_count(field(reported, "output_tokens_details"), "thinking_tokens"), output_tokens),
+        cache_write_1h_tokens=min(kept_an_hour, written),
         web_searches=_count(field(reported, "server_tool_use"), "web_search_requests"),
     )
 
