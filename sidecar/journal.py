@@ -105,7 +105,7 @@ class Journal:
         """Note a batch of checks and reserves that the store has answered."""
         if place is not None:
             self.log.write(partial(self._done_entry, partition, place, partial(done_admissions, admissions, answers)))
-            self._look_at(partition, place)
+            self.look_at(partition, place)
 
     def note_resolutions(
         self, partition: int, place: Place | None, resolutions: Sequence[Resolution], answers: Sequence[Resolved]
@@ -113,7 +113,7 @@ class Journal:
         """Note a batch of settles, releases, extends and direct charges that the store has answered."""
         if place is not None:
             self.log.write(partial(self._done_entry, partition, place, partial(done_resolutions, resolutions, answers)))
-            self._look_at(partition, place)
+            self.look_at(partition, place)
 
     def has_open(self, user_id: str, request_id: str) -> bool:
         """Say whether something about this call is yet to reach the store: what follows must not overtake it."""
@@ -173,10 +173,12 @@ class Journal:
                 self.log.write(closed_entry(number))
         self.on_change()
 
-    def know(self, partition: int, lineage: str) -> None:
-        """Note that everything that was journaled so far is in the data of this lineage."""
+    def know(self, partition: int, lineage: str, place: Place | None = None) -> None:
+        """Note that everything that was journaled so far is in the data of this lineage, the last of it at `place`."""
         self.known[partition] = lineage
         self.last.pop(partition, None)
+        if place is not None:
+            self.look_at(partition, place)
         self.recovering.discard(partition)
         self.log.write(lineage_entry(partition, lineage))
         self.on_change()
@@ -185,10 +187,12 @@ class Journal:
         """Return the time of the oldest operation that the store has not acknowledged."""
         return next((restore.at_ms for restore in self.open.values()), None)
 
-    def _look_at(self, partition: int, place: Place) -> None:
+    def look_at(self, partition: int, place: Place) -> None:
         """Remember the last place, or notice that the store's data is another than it was."""
         if self.known.get(partition) == place.lineage:
-            self.last[partition] = place
+            last = self.last.get(partition)
+            if last is None or last.number < place.number:
+                self.last[partition] = place
         else:
             self.on_work()
 

@@ -39,6 +39,9 @@ log = logging.getLogger("spendgate.journal")
 class RestoringLedger(Protocol):
     """What of the ledger a replay needs; see `ledger.redis_ledger.RedisLedger`."""
 
+    places: list[Place | None]
+    """Of each partition the place of the last run."""
+
     def partition_of(self, user_id: str) -> int:
         """Return the partition of a user."""
         ...
@@ -157,7 +160,7 @@ class Replayer:
                     self._waiting.append(Waiting(restore, self._now_ms()))
         await self._replay_waiting()
         for partition, lineage in lost.items():
-            self._journal.know(partition, lineage.current)
+            self._journal.know(partition, lineage.current, self._ledger.places[partition])
         told = ", ".join(f"{number} {result}" for result, number in counted.items() if number)
         log.warning("what the store had lost was done again: %s", told or "nothing")
         if reader.unknown_plans:
@@ -225,6 +228,10 @@ class Replayer:
         """Yield each operation and what came of it, in their order within a partition."""
         for chunk in batched_by_partition(restores, self._ledger.partition_of):
             results = await _bounded(self._ledger.restore(chunk))
+            partition = self._ledger.partition_of(chunk[0].user_id)
+            place = self._ledger.places[partition]  # Losing what was done again is losing it once more.
+            if place is not None:
+                self._journal.look_at(partition, place)
             for restore, result in zip(chunk, results, strict=True):
                 self._record(result, 1)
                 yield restore, result

@@ -37,6 +37,7 @@ class Stage:
         self.under_test = memory_under_test()
         self.caller = Caller(self.under_test, rules(template("free", 1000), template("pro", 5)))
         self.lineage = Lineage("first", {})
+        self.places: list[Place | None] = [None]
 
     def check(self, usd: float = 1, **changes: Any) -> Admission:
         """Return a check of the tier free."""
@@ -72,6 +73,7 @@ class _Ledger:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self.places = stage.places
         self.restore = stage.under_test.ledger.restore
         self.resolve = stage.under_test.ledger.resolve
 
@@ -272,3 +274,15 @@ def test_an_entry_of_another_version_is_counted_and_passed_over() -> None:
     reader = Reader()
     assert [None, None] == [reader.read(b"\x91\xa1?"), reader.read(b"\xc1")]
     assert 2 == reader.unreadable
+
+
+async def test_what_was_done_again_and_is_lost_once_more_is_done_again_once_more(tmp_path: Path, stage: Stage) -> None:
+    """The second crash takes the replay, and nothing of what was answered since; catches a loss that nobody notices."""
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        await admit(stage, journal, 1, [stage.check()])
+        stage.lineage, stage.places = Lineage("second", {"first": 0}), [Place("second", 5)]
+        assert {Restored.KNOWN: 1} == await stage.replay(journal)
+        journal.look_at(0, Place("second", 3))
+        stage.lineage, stage.places = Lineage("third", {"first": 0, "second": 4}), [Place("third", 5)]
+        assert {Restored.KNOWN: 1} == await stage.replay(journal)
