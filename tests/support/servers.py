@@ -70,8 +70,12 @@ class Server:
         self.directory.mkdir(exist_ok=True)
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT, env=self._environment)
-        with self.client() as client:
-            until(client.ping, f"a server on port {self.port}: {' '.join(self._command)}")
+        try:
+            with self.client() as client:
+                until(client.ping, f"a server on port {self.port}: {' '.join(self._command)}")
+        except RuntimeError:
+            self.kill()
+            raise
         return self
 
     def kill(self) -> None:
