@@ -132,3 +132,44 @@ def test_a_cancelled_call_keeps_its_estimate(app: App, provider: FakeProvider, u
     app.do(cancel())
 
     assert (0, ESTIMATE) == (app.spent(user), app.held(user))
+
+
+class Interrupted(BaseException):
+    """What ends a wait from outside, as KeyboardInterrupt and cancellation do."""
+
+
+@pytest.mark.parametrize(("fault", "held"), [(Fault(status=429), 0), (Fault(drops=True), ESTIMATE)])
+def test_a_wait_before_a_retry_that_is_interrupted_costs_nothing(
+    app: App,
+    provider: FakeProvider,
+    user: str,
+    package: str,
+    fault: Fault,
+    held: Decimal,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The retry was not sent: only the attempt before it may be billed, and not if it was refused."""
+
+    def interrupt(*_: object) -> float:
+        raise Interrupted
+
+    kind = type(getattr(app, f"bare_{package}"))
+    monkeypatch.setattr(kind, "_calculate_retry_timeout", interrupt)
+    provider.faults.append(fault)
+
+    with pytest.raises(Interrupted):
+        _call(app, package, user)
+
+    assert (1, 0, held) == (len(provider.seen), app.spent(user), app.held(user))
+
+
+def test_a_retry_of_unknown_outcome_after_a_refusal_keeps_the_estimate(
+    app: App, provider: FakeProvider, user: str, package: str
+) -> None:
+    """What is known of the first attempt says nothing of the second, which was sent as well."""
+    provider.faults.extend([Fault(status=429), Fault(drops=True)])
+
+    with pytest.raises((openai.APIConnectionError, anthropic.APIConnectionError)):
+        _call(app, package, user, max_retries=1)
+
+    assert (2, 0, ESTIMATE) == (len(provider.seen), app.spent(user), app.held(user))

@@ -24,7 +24,8 @@ from spendgate.providers.requests import Request
 class Attempts:
     """What a provider's client said of the attempts it made for one call.
 
-    `was_sent`: one left this process, or (`is_watched` is False) nobody can tell.
+    `was_sent`: the one under the present hold left this process, or (`is_watched` is False) nobody can tell. One that
+    failed is over before its retry is sent, so whoever ends the call in between ends nothing that may cost money.
     """
 
     def __init__(self, *, is_watched: bool) -> None:
@@ -54,7 +55,9 @@ class Call:
 
     def retried(self, error: BaseException | None, response: Any) -> None:
         """Take note of a failed attempt. One that may have cost money keeps its hold, and the next gets its own."""
-        if self.attempts.failed(error, response):
+        may_have_cost = self.attempts.failed(error, response)
+        self.attempts.was_sent = False
+        if may_have_cost:
             self.conclude(LeaveToExpiry())
             self.begin()
 
@@ -94,7 +97,9 @@ class AsyncCall:
 
     async def retried(self, error: BaseException | None, response: Any) -> None:
         """Take note of a failed attempt, as `Call.retried` does."""
-        if self.attempts.failed(error, response):
+        may_have_cost = self.attempts.failed(error, response)
+        self.attempts.was_sent = False
+        if may_have_cost:
             await self.conclude(LeaveToExpiry())
             await self.begin()
 
