@@ -23,6 +23,8 @@ RELEASE_ATTEMPTS: Final = 3
 """A release may overtake the reserve whose answer was lost, so "no such hold" is believed the third time only."""
 NOT_FOUND: Final = 404
 CONFLICT: Final = 409
+NOT_NOW: Final = frozenset({401, 403, 408, 429})
+"""Refusals that are not about the call itself: a token that is changed, or too much at once. They pass."""
 
 log = logging.getLogger("spendgate")
 
@@ -111,6 +113,9 @@ class Delivery:
         except SpendgateRequestError as error:
             if call.operation == "release" and error.status in {NOT_FOUND, CONFLICT}:
                 return self._judge_release(call, error)
+            if error.status in NOT_NOW:
+                log.warning("%s is not taken now, and waits: %s", call, error.message)
+                return _Outcome.NO_ANSWER
             log.log(logging.ERROR, "%s was refused, and is given up: %s: %s", call, error.message, call.fields)
         return _Outcome.DONE
 
