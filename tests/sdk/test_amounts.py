@@ -8,10 +8,22 @@ from spendgate import InvalidAmountError, SpendgateError
 from spendgate.amounts import nanos_of, usd_text
 
 
+class NumpyLike(float):
+    """A float as numpy's: its text is no number."""
+
+    def __repr__(self) -> str:
+        return f"np.float64({float(self)})"
+
+    def __format__(self, spec: str) -> str:
+        return repr(self)
+
+
 @pytest.mark.parametrize(
     ("expected", "amount"),
     [
         (0, 0),
+        (250_000_000, NumpyLike(0.25)),
+        (300_000_000, NumpyLike(0.1 + 0.2)),
         (1, Decimal("0.000000001")),
         (1, "0.0000000001"),
         (1, 1e-300),

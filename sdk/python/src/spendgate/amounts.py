@@ -59,8 +59,8 @@ def _decimal(amount: object, name: str) -> Decimal:
 
 def _certain(amount: float) -> Decimal:
     """Return a float as it was meant: ``0.1 + 0.2`` is 0.3, though the float next to it is 0.30000000000000004."""
-    shortest = Decimal(repr(amount))
+    shortest = Decimal(float.__repr__(amount))
     exponent = shortest.as_tuple().exponent
     if isinstance(exponent, int) and exponent < -DECIMALS:
-        return Decimal(f"{amount:.{CERTAIN_DIGITS}g}")
+        return Decimal(float.__format__(amount, f".{CERTAIN_DIGITS}g"))
     return shortest
