@@ -1,6 +1,6 @@
 """`budgeted`: a function whose calls are held before and settled after."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -102,3 +102,13 @@ async def test_what_cannot_be_decorated_is_told_at_once(gate: Spendgate, sidecar
         for decorate, function in ((gate.budgeted(), later), (gate.budgeted(), nobody), (awaiting.budgeted(), nobody)):
             with pytest.raises(TypeError, match=r"budgeted decorates|no parameter"):
                 decorate(function)
+
+
+def test_what_returns_before_it_is_done_is_refused(gate: Spendgate) -> None:
+    """An asynchronous generator function would be settled before its first step."""
+
+    async def ask(user_id: str) -> AsyncIterator[int]:
+        yield 1
+
+    with pytest.raises(TypeError, match="plain functions"):
+        gate.budgeted(estimate_usd="0.5")(ask)

@@ -24,6 +24,9 @@ from spendgate.decisions import Decision, Settlement, UserUsage
 from spendgate.hold import Hold
 from spendgate.usage import Usage
 
+ENDS_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+"""What returns before it has done anything, so that no return says what a call did cost."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -198,7 +201,7 @@ class Spendgate:
         terms = Terms(user_id=user_id, estimate_usd=estimate_usd, usage=usage, cost=cost, tier=tier, group=group)
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+            if any(ends_later(function) for ends_later in ENDS_LATER):
                 raise TypeError("budgeted decorates plain functions; AsyncSpendgate has one for coroutine functions")
             bound = terms.bind(function)
 
