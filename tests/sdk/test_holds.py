@@ -186,3 +186,28 @@ async def test_an_awaited_hold_ends_in_the_same_ways(url: str, user: str) -> Non
     await gate.close()
     with Spendgate(url, timeout_s=TIMEOUT_S) as other:
         assert "0.311" == spend_text(settled_usage(other, user))
+
+
+def test_a_time_to_live_of_none_is_the_default(gate: Spendgate, user: str) -> None:
+    """It is left out of the request, and the hold is kept and ended as any other."""
+    gate.reserve(user, estimate_usd="0.5", ttl_s=None).release()  # type: ignore[arg-type] - what untyped callers give
+
+    assert 0 == gate.usage(user).open_holds
+
+
+def test_a_second_settle_that_is_wrong_does_not_open_the_hold_again(gate: Spendgate, user: str) -> None:
+    """The first settle stands, and nothing is tried at the end of the block."""
+    with gate.hold(user, estimate_usd="0.5") as hold:
+        hold.settle(cost_usd="0.25")
+        with pytest.raises(SpendgateRequestError, match="model"):
+            hold.settle(usage=Usage("m" * 300, output_tokens=1))
+
+        assert not hold.is_open
+
+
+def test_a_request_that_is_no_json_leaves_nothing_behind(url: str, user: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing was sent, so nothing is given back for a user who cannot even be named."""
+    with Spendgate(url, timeout_s=TIMEOUT_S) as gate, pytest.raises(TypeError, match="JSON"):
+        gate.reserve(object(), estimate_usd="0.5")  # type: ignore[arg-type] - what untyped callers give
+
+    assert "errand failed" not in caplog.text

@@ -37,8 +37,9 @@ class AsyncEngine:
 
     async def admit(self, call: Call) -> Decision:
         """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""
+        body = call.body()
         try:
-            reply = await self.send(call.path, call.body())
+            reply = await self.send(call.path, body)
         except BaseException:
             self.give_back(call)
             raise

@@ -41,8 +41,9 @@ class Engine:
 
     def admit(self, call: Call) -> Decision:
         """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""
+        body = call.body()
         try:
-            reply = self.send(call.path, call.body())
+            reply = self.send(call.path, body)
         except BaseException:
             self.give_back(call)
             raise

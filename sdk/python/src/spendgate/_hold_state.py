@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from spendgate import _calls
-from spendgate._calls import Call
+from spendgate._calls import DEFAULT_TTL_S, Call
 from spendgate.amounts import Amount
 from spendgate.decisions import Decision
 from spendgate.usage import Usage
@@ -36,7 +36,8 @@ class HoldState:
     @classmethod
     def of(cls, reserve: Call, decision: Decision) -> "HoldState":
         """Return the state of a hold that was just made. One that was decided without the ledger holds nothing."""
-        return cls(decision=decision, reserve=reserve, ttl_s=reserve.fields["ttl_s"], is_held=not decision.degraded)
+        ttl_s = reserve.fields.get("ttl_s", DEFAULT_TTL_S)
+        return cls(decision=decision, reserve=reserve, ttl_s=ttl_s, is_held=not decision.degraded)
 
     def __post_init__(self) -> None:
         self.beat_after(self.ttl_s / BEATS_A_TTL if self.is_held else math.inf)

@@ -65,11 +65,11 @@ class Hold:
         `SpendgateRequestError` if it is refused: a hold is settled once. Raises `ValueError` for no amount.
         """
         call = self._state.actual_or_noted(cost_usd, usage)
-        self._state.end()
+        was_open = self._state.end()
         try:
             return self._engine.settle(call)
         except SpendgateRequestError as error:
-            if error.status == BAD_REQUEST:
+            if was_open and error.status == BAD_REQUEST:
                 self._state.reopen()
             raise
         finally:
