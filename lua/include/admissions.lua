@@ -43,7 +43,12 @@ local function count_call(call, is_check)
   local label = call.label
   label.calls = label.calls + 1
   if is_check then
-    label.input, label.output = label.input + number_of(call.input), label.output + number_of(call.output)
+    if call.input ~= '' then
+      label.input = label.input + call.input
+    end
+    if call.output ~= '' then
+      label.output = label.output + call.output
+    end
     add_cost(label, call.amount)
   end
   if call.unpriced then

@@ -25,11 +25,12 @@ end
 -- Adds nano-USD, at most the cap either way.
 local function add_cost(sum, nanos)
   local rest = sum.rest + nanos
-  if rest >= MILLION_USD or rest <= -MILLION_USD then
+  if rest < MILLION_USD and rest > -MILLION_USD then
+    sum.rest = rest
+  else
     local millions = rest < 0 and math.ceil(rest / MILLION_USD) or math.floor(rest / MILLION_USD)
-    sum.millions, rest = sum.millions + millions, rest - millions * MILLION_USD
+    sum.millions, sum.rest = sum.millions + millions, rest - millions * MILLION_USD
   end
-  sum.rest = rest
 end
 
 -- Adds calls whose usage had no price, and what was charged for them.
@@ -42,10 +43,13 @@ end
 
 local function add_sum(sum, other)
   sum.calls, sum.input, sum.output = sum.calls + other.calls, sum.input + other.input, sum.output + other.output
-  if other.millions ~= 0 then
+  local rest = sum.rest + other.rest
+  if other.millions == 0 and rest < MILLION_USD and rest > -MILLION_USD then
+    sum.rest = rest
+  else
     sum.millions = sum.millions + other.millions
+    add_cost(sum, other.rest)
   end
-  add_cost(sum, other.rest)
   if other.unpriced then
     add_unpriced(sum, other.unpriced.calls, other.unpriced.millions, other.unpriced.rest)
   end
@@ -56,8 +60,13 @@ local function add_text(sum, text)
   local calls, input, output, millions, rest, unpriced =
     string.match(text, '^([^ ]*) ([^ ]*) ([^ ]*) ([^ ]*) ([^ ]*)(.*)$')
   sum.calls, sum.input, sum.output = sum.calls + calls, sum.input + input, sum.output + output
-  sum.millions = sum.millions + millions
-  add_cost(sum, rest)
+  rest = sum.rest + rest
+  if millions == '0' and rest < MILLION_USD and rest > -MILLION_USD then
+    sum.rest = rest
+  else
+    sum.millions, sum.rest = sum.millions + millions, 0
+    add_cost(sum, rest)
+  end
   if unpriced ~= '' then
     calls, millions, rest = string.match(unpriced, '^ ([^ ]*) ([^ ]*) ([^ ]*)$')
     add_unpriced(sum, calls, millions, rest)
@@ -77,21 +86,16 @@ end
 local function day_of(key, code)
   local day = days[key]
   if not day then
-    day = { key = key, code = code, sums = {}, order = {} }
+    day = { key = key, code = code, names = { g = {}, m = {}, t = {} }, sums = {}, order = {} }
     days[key] = day
     day_order[#day_order + 1] = day
   end
   return day
 end
 
--- Adds a sum under a field; `dimension` where the field is a name that takes a place among the names of it.
-local function add_to_field(day, field, dimension, sum)
-  local own = day.sums[field]
-  if own then
-    add_sum(own, sum)
-    return
-  end
-  own = {
+-- Begins what the run adds under a field; `dimension` where the field is a name that takes a place among its names.
+local function begin_sum(day, field, dimension, sum)
+  local own = {
     field = field,
     dimension = dimension,
     calls = sum.calls,
@@ -103,12 +107,28 @@ local function add_to_field(day, field, dimension, sum)
   if sum.unpriced then
     add_unpriced(own, sum.unpriced.calls, sum.unpriced.millions, sum.unpriced.rest)
   end
-  day.sums[field] = own
   day.order[#day.order + 1] = own
+  return own
+end
+
+-- Adds a sum to what is no name of a group, model or tier.
+local function add_to_field(day, field, sum)
+  local own = day.sums[field]
+  if own then
+    add_sum(own, sum)
+  else
+    day.sums[field] = begin_sum(day, field, nil, sum)
+  end
 end
 
 local function add_to_name(day, dimension, name, sum)
-  add_to_field(day, dimension .. ':' .. name, name ~= '' and dimension, sum)
+  local names = day.names[dimension]
+  local own = names[name]
+  if own then
+    add_sum(own, sum)
+  else
+    names[name] = begin_sum(day, dimension .. ':' .. name, name ~= '' and dimension or nil, sum)
+  end
 end
 
 -- Adds a sum to a day's group, model and tier.
@@ -122,12 +142,12 @@ end
 local function count_correction(day, tier, amount)
   local sum = new_sum()
   add_cost(sum, amount)
-  add_to_field(day, 'g/adjusted', nil, sum)
-  add_to_field(day, 'm/adjusted', nil, sum)
+  add_to_field(day, 'g/adjusted', sum)
+  add_to_field(day, 'm/adjusted', sum)
   if tier ~= '' then
     add_to_name(day, 't', tier, sum)
   else
-    add_to_field(day, 't/adjusted', nil, sum)
+    add_to_field(day, 't/adjusted', sum)
   end
 end
 
@@ -143,7 +163,7 @@ local function place_names(day, names)
       taken[dimension] = taken[dimension] + 1
       day.taken[dimension] = taken[dimension]
     else
-      add_to_field(day, dimension .. '/other', nil, sum)
+      add_to_field(day, dimension .. '/other', sum)
       sum.is_left_over = true
     end
   end
