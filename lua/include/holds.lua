@@ -60,6 +60,7 @@ local function move(record, spend, held, calls)
   for _, counter in ipairs(counters_of(record)) do
     add(counter, spend, held, calls)
   end
+  flush_all_totals()
   for _, total in ipairs(totals_of(record)) do
     add(total, spend, 0, calls)
   end

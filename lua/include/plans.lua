@@ -118,7 +118,7 @@ local function flush_totals(plan)
 end
 
 -- Adds to the totals of all plans what their calls have charged, before the totals are written.
-local function flush_all_totals()
+flush_all_totals = function()
   for _, plan in ipairs(plans) do
     if plan.calls > 0 then
       flush_totals(plan)

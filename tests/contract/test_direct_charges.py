@@ -1,11 +1,14 @@
 """Calls that were made without asking: charged once, never refused, in the windows of their time."""
 
+from typing import Any
+
 import pytest
 
 from ledger.breakdown import Dimension, RowKey, Used
 from ledger.decisions import HoldState, Operation, Outcome, Reason, StalePlan
 from ledger.errors import HoldTooOld, RequestMismatch
 from ledger.money import CAP_NANOS, CAP_USD
+from ledger.operations import Resolution
 from ledger.windows import WindowType
 from tests.support.ledger_under_test import (
     HOUR_MS,
@@ -149,3 +152,20 @@ async def test_one_that_is_told_too_late_is_kept_apart(caller: Caller) -> None:
     assert HoldTooOld is refusal(answer)[0]
     assert (1, nanos(3)) == await caller.under_test.book.unattributed()
     assert (0, 0) == await caller.spent_and_held()
+
+
+async def test_a_total_may_be_lessened_by_the_run_that_made_it(ledger: LedgerUnderTest) -> None:
+    """A settle without a price that is reconstructed, and its correction, in one list: the total is the correction."""
+    caller = Caller(ledger, rules(template("pro", on_unpriced=charging(3))))
+    plan = caller.plan("alice", "pro")
+    told: dict[str, Any] = {
+        "operation": Operation.SETTLE,
+        "user_id": "alice",
+        "request_id": "h",
+        "reserved_at_ms": NOON_MS,
+        "plan": plan,
+    }
+    unpriced = Resolution(**told, amount_nanos=None, sent="usage")
+    priced = Resolution(**told, amount_nanos=nanos(1), sent="1")
+    await ledger.ledger.resolve([unpriced, priced])
+    assert (nanos(1), 1) == await day_totals(caller, "pro")
