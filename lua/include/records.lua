@@ -98,10 +98,15 @@ local function write_record_text(record, text)
   record.exists, record.text, record.fields = true, text, nil
 end
 
+-- Returns who was told a record's answer; nobody was told of a charge that this run has made without an attempt.
+local function attempts_of(record)
+  return split(record.fields.attempts or '', ',')
+end
+
 -- Notes that one more attempt is told the record's answer, so that the void of another one does not undo it.
 -- Returns whether that is new.
 local function note_attempt(record, attempt)
-  local known = split(record.fields.attempts, ',')
+  local known = attempts_of(record)
   if attempt == '' or known[1] == attempt then
     return false
   end

@@ -4,7 +4,7 @@
 -- Returns the attempts of a record without one of them; nil if it is not among them.
 local function without_attempt(record, attempt)
   local left, is_found = {}, false
-  for _, known in ipairs(split(record.fields.attempts, ',')) do
+  for _, known in ipairs(attempts_of(record)) do
     if known == attempt then
       is_found = true
     else

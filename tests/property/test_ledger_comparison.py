@@ -10,11 +10,31 @@ import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 
+from ledger.restores import RestoreKind
 from tests.conftest import server_binaries
 from tests.property.comparison import assert_equal_play
-from tests.property.scenarios import Step, scenarios
+from tests.property.scenarios import Again, Step, scenarios
 from tests.support.ledger_under_test import LedgerUnderTest, memory_under_test
 from tests.support.redis_under_test import redis_under_test
+
+FOUND: tuple[list[Step], ...] = (
+    # Made and lessened in one run: the total must have the call before it is taken off.
+    [(Again(RestoreKind.RESERVE, "bob", 0, 0, "free", 0), Again(RestoreKind.RELEASE, "bob", 0, 0, "free", 0))],
+    # Charged without an attempt and then undone, or told to one, in the same run.
+    [
+        (
+            Again(RestoreKind.RECORD, "bob", 0, 3, None, 1000, with_plan=True),
+            Again(RestoreKind.VOID, "bob", 0, 0, None, 0),
+        )
+    ],
+    [
+        (
+            Again(RestoreKind.SETTLE, "bob", 0, 0, None, 0, with_plan=True),
+            Again(RestoreKind.RESERVE, "bob", 0, 0, None, 0),
+        )
+    ],
+)
+"""Scenarios that once went wrong."""
 
 EXAMPLES = int(os.environ.get("SPENDGATE_TEST_EXAMPLES", "60"))
 
@@ -40,6 +60,9 @@ def compare(runner: asyncio.Runner, make_actual: Callable[[], Awaitable[LedgerUn
         print_blob=True,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
+    @hypothesis.example(FOUND[0])
+    @hypothesis.example(FOUND[1])
+    @hypothesis.example(FOUND[2])
     @given(scenarios(with_journals=True))
     def same(steps: list[Step]) -> None:
         runner.run(play(steps))
