@@ -82,7 +82,12 @@ class ScriptConnection:
     async def _connected(self) -> "_Link":
         if self._link is None or self._link.is_lost:
             connection = self._make_connection()
-            await connection.connect()
+            try:
+                await connection.connect()
+            except BaseException:
+                # redis-py leaves the socket open when whoever connects gives up in the middle of it.
+                await connection.disconnect(nowait=True)
+                raise
             self._link = _Link(connection)
         return self._link
 

@@ -8,6 +8,8 @@ from tests.support.apps import open_session
 from tests.support.processes import SidecarProcess
 
 QUIET_WITHIN_S = 30.0
+QUIET_FOR_S = 2.0
+"""Four times as long as a sidecar takes to look."""
 
 
 async def metric(sidecar: SidecarProcess, name: str) -> float:
@@ -18,11 +20,17 @@ async def metric(sidecar: SidecarProcess, name: str) -> float:
 
 
 async def until_quiet(sidecars: Sequence[SidecarProcess]) -> None:
-    """Wait until no sidecar has anything that the store has not acknowledged, or is making good what was lost."""
+    """Wait until no sidecar has anything that the store has not acknowledged, or is making good what was lost.
+
+    They have to stay so for a while: one that has not looked at the store since it lost its data does not know it yet.
+    """
+    loop = asyncio.get_running_loop()
     async with asyncio.timeout(QUIET_WITHIN_S):
-        for sidecar in sidecars:
-            while not await _is_quiet(sidecar):  # noqa: ASYNC110 - a metric sends no event
-                await asyncio.sleep(0.05)
+        since_s = loop.time()
+        while loop.time() - since_s < QUIET_FOR_S:
+            if not all([await _is_quiet(sidecar) for sidecar in sidecars]):
+                since_s = loop.time()
+            await asyncio.sleep(0.05)
 
 
 async def _is_quiet(sidecar: SidecarProcess) -> bool:
