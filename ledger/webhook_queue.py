@@ -80,9 +80,7 @@ class WebhookQueue:
             # The stream was lost with the store's data, or expired unused: nothing in the new one was told yet.
             await self._create(FROM_THE_START)
             return []
-        for reply in (*left, *fresh):
-            if isinstance(reply, Exception):
-                raise reply
+        _raise_first((*left, *fresh))
         entries = [
             *(_decoded(number, reply[1]) for number, reply in enumerate(left)),
             *(_decoded(number, reply[0][1] if reply else []) for number, reply in enumerate(fresh)),
@@ -186,9 +184,7 @@ class WebhookQueue:
                 self._streams,
                 raise_errors=False,
             )
-        for reply in replies:
-            if isinstance(reply, Exception) and "BUSYGROUP" not in str(reply):
-                raise reply
+        _raise_first(reply for reply in replies if "BUSYGROUP" not in str(reply))
 
     def _claim(self, count: int) -> Any:
         return lambda pipeline, key: pipeline.xautoclaim(
@@ -197,6 +193,14 @@ class WebhookQueue:
 
     def _read(self, count: int) -> Any:
         return lambda pipeline, key: pipeline.xreadgroup(self._group, self._consumer, {key: ">"}, count=count)
+
+
+def _raise_first(replies: Iterable[object]) -> None:
+    """Raise `StoreUnavailable` for the first error among replies: who tells events tries again, and does not die."""
+    with store_errors("serving a webhook"):
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
 
 
 def _is_lost(reply: object) -> bool:

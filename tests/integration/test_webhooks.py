@@ -15,6 +15,7 @@ from controlplane.webhook_sender import Result, WebhookSender
 from controlplane.webhook_teller import GIVE_UP_AFTER_S, WebhookTeller
 from ledger import webhook_queue
 from ledger.background import Background
+from ledger.errors import StoreUnavailable
 from ledger.webhook_queue import WebhookQueue
 from tests.support.event_streams import EventStreams, event_streams
 from tests.support.webhook_receiver import Receiver, webhook_receiver
@@ -222,7 +223,7 @@ async def test_a_lost_store_is_begun_anew(house: House) -> None:
     """The group is made again, and what the new stream has is told from its start."""
     teller = house.teller()
     async with _running(teller.run()):
-        await _until(lambda: _is_open(house))
+        await _until(lambda: _has_stream(house, PARTITIONS - 1))
         for partition in range(PARTITIONS):
             await house.streams.client.delete(house.streams.key(partition))
         await house.streams.add(user="new")
@@ -230,8 +231,27 @@ async def test_a_lost_store_is_begun_anew(house: House) -> None:
     assert [note["event"]["user_id"] for note in house.receiver.notes] == ["new"]
 
 
-async def _is_open(house: House) -> bool:
-    return bool(await house.streams.client.exists(house.streams.key(PARTITIONS - 1)))
+async def test_a_store_that_refuses_a_command_ends_nobody(house: House) -> None:
+    """A full or broken store is asked again, and what happens after it is well is told."""
+    teller = house.teller()
+    await teller.queue.open()
+    broken = house.streams.key(0)
+    await house.streams.client.delete(broken)
+    await house.streams.client.set(broken, "no stream")
+    with pytest.raises(StoreUnavailable):
+        await teller.queue.open()
+    with pytest.raises(StoreUnavailable):
+        await teller.queue.take(10)
+    async with _running(teller.run()):
+        await house.streams.client.delete(broken)
+        await _until(lambda: _has_stream(house, 0))
+        await house.streams.add(user="after")
+        await house.receiver.until(notes=1)
+    assert [note["event"]["user_id"] for note in house.receiver.notes] == ["after"]
+
+
+async def _has_stream(house: House, partition: int) -> bool:
+    return bool(await house.streams.client.exists(house.streams.key(partition)))
 
 
 async def test_a_note_about_health_is_told_beside_events(house: House) -> None:
