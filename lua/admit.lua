@@ -206,11 +206,16 @@ local function run(run_keys, run_arguments)
   prefix, max_events = next_argument(), next_argument()
   read_plans()
   read_labels()
-  local answers = {}
+  local answers, has_replay = {}, false
   for index = 1, tonumber(next_argument()) do
     answers[index] = admit(next_call())
+    has_replay = has_replay or answers[index][1] == 'replay'
   end
   count_labels()
-  answers[#answers + 1] = write_all(events_key, tiers_key, lineage_key, max_events) -- 5. write
+  local place = write_all(events_key, tiers_key, lineage_key, max_events) -- 5. write
+  if has_replay and not place[1] then
+    lineages.touch(lineage_key)
+  end
+  answers[#answers + 1] = place
   return answers
 end

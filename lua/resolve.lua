@@ -51,7 +51,7 @@ end
 
 -- @include resolve_answers settle hold_states direct_charges
 
-local operations = { settle = settle, release = release, extend = extend, expire = expire, record = charge_directly }
+local operations = { settle = settle, release = release, extend = extend, expire = expire, record = direct.charge }
 
 local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)

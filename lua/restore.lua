@@ -63,7 +63,7 @@ end
 -- @include resolve_answers settle hold_states direct_charges restored_admissions voids
 
 -- Ends or extends a hold as it was done then.
-local function restore_end(operation)
+function restored.ending(operation)
   if not is_admitted(load_record(operation.record_key)) then
     if operation.op ~= 'settle' or not operation.plan then
       return { 'missing' }
@@ -76,24 +76,24 @@ local function restore_end(operation)
 end
 
 -- Charges a call again that was made without asking.
-local function restore_record(operation)
+function restored.record(operation)
   if not operation.plan and not is_admitted(load_record(operation.record_key)) then
     return { 'missing' }
   end
-  local status = charge_directly(operation)[1]
+  local status = direct.charge(operation)[1]
   local words = { ok = 'applied', replay = 'known' }
   return { words[status] or 'conflict' }
 end
 
 local operations = {
-  check = restore_admission,
-  reserve = restore_admission,
-  deny = restore_deny,
-  void = void,
-  settle = restore_end,
-  release = restore_end,
-  extend = restore_end,
-  record = restore_record,
+  check = restored.admission,
+  reserve = restored.admission,
+  deny = restored.deny,
+  void = voids.void,
+  settle = restored.ending,
+  release = restored.ending,
+  extend = restored.ending,
+  record = restored.record,
 }
 
 -- The clock of the scripts stands at the time of the operation while it is done again.

@@ -1,8 +1,10 @@
 -- Direct charges: calls that were made without asking, told of afterwards. They are never refused because of a limit.
 -- One without a user counts for its tier's totals and in the breakdown only; its record's windows tell the day.
+-- All in one table, because a program may have 200 locals.
+local direct = {}
 
 -- Has this request id been answered before? Returns that answer, or nil.
-local function charged_before(operation, record)
+function direct.charged_before(operation, record)
   if not is_admitted(record) then
     return nil
   end
@@ -13,7 +15,7 @@ local function charged_before(operation, record)
 end
 
 -- Is it told too late, or planned for another time than that of the store?
-local function fault_of_charge(operation)
+function direct.fault_of_charge(operation)
   local at_ms, plan = operation.reserved_at_ms, operation.plan
   if at_ms and now_ms - at_ms > RECORD_TTL_MS then
     return unattributed(operation, 'too_old')
@@ -24,7 +26,7 @@ local function fault_of_charge(operation)
   return nil
 end
 
-local function keep_charge(operation, record, amount)
+function direct.keep_charge(operation, record, amount)
   local plan = operation.plan
   change_record(record, hold_fields(plan))
   change_record(record, {
@@ -45,16 +47,16 @@ local function keep_charge(operation, record, amount)
   note_usage(operation, record)
 end
 
-local function charge_directly(operation)
+function direct.charge(operation)
   local record, plan = load_record(operation.record_key), operation.plan
-  local known = charged_before(operation, record) or fault_of_charge(operation)
+  local known = direct.charged_before(operation, record) or direct.fault_of_charge(operation)
   if known then
     return known
   end
   local amount = operation.amount or number_of(tonumber(plan.on_unpriced))
   local has_user = operation.user ~= ''
   charge_plan(plan, has_user and load_counters(plan, operation.counters_at) or {}, amount, 0)
-  keep_charge(operation, record, amount)
+  direct.keep_charge(operation, record, amount)
   count_record(record, 1)
   if not operation.amount then
     local found = lines_of(record)

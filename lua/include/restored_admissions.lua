@@ -1,7 +1,8 @@
--- Checks and reserves that a journal tells of.
+-- Checks and reserves that a journal tells of. All in one table, because a program may have 200 locals.
+local restored = {}
 
 -- What the record of a known id says to an admission that is told again.
-local function already_known(call, record)
+function restored.already_known(call, record)
   local fields = record.fields
   if fields.op ~= 'settle' and fields.sent ~= call.sent then -- a settle that was reconstructed stands for its reserve
     return { 'conflict' }
@@ -13,7 +14,7 @@ local function already_known(call, record)
 end
 
 -- Sets the marks that the call has set, and logs and counts what was logged and counted then.
-local function repeat_outcome(call, lines)
+function restored.repeat_outcome(call, lines)
   local words = split(call.answer, ' ') -- now outcome decider reason retry_after, then lines_text
   for index, line in ipairs(lines) do
     line.outcome, line.warning = words[7 * index - 1], words[7 * index + 2]
@@ -37,7 +38,7 @@ local function repeat_outcome(call, lines)
 end
 
 -- Logs what was allowed without the store, and lets its charge fire thresholds. Returns the answer to keep.
-local function degraded_outcome(call, lines)
+function restored.degraded_outcome(call, lines)
   local reason = call.answer
   if call.op == 'check' and warn_of_thresholds(lines) then
     local _, chosen = strongest(lines)
@@ -53,10 +54,10 @@ local function degraded_outcome(call, lines)
   return string.format('%s %s %d %s -1', now_text, outcome, chosen, reason) .. lines_text(lines)
 end
 
-local function restore_admission(call)
+function restored.admission(call)
   local record = load_record(call.record_key)
   if is_admitted(record) then
-    return already_known(call, record)
+    return restored.already_known(call, record)
   end
   local is_check = call.op == 'check'
   local list = load_counters(call.plan, call.counters_at)
@@ -65,9 +66,9 @@ local function restore_admission(call)
   count_call(call, is_check)
   local answer = call.answer
   if string.find(answer, ' ', 1, true) then
-    repeat_outcome(call, lines)
+    restored.repeat_outcome(call, lines)
   else
-    answer = degraded_outcome(call, lines)
+    answer = restored.degraded_outcome(call, lines)
   end
   if is_check then
     keep_check(call, record, answer)
@@ -78,7 +79,7 @@ local function restore_admission(call)
 end
 
 -- Logs and counts what was refused without the store, in the name of the fullest budget.
-local function restore_deny(call)
+function restored.deny(call)
   local lines = plan_lines(call.plan, load_counters(call.plan, call.counters_at))
   local chosen = fullest(lines)
   if lines[chosen] then

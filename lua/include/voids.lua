@@ -1,8 +1,10 @@
 -- A void undoes a check or reserve that has landed although its caller was told no, because the answer came too late.
 -- What others were told of the same request id, by a retry, stands: the last attempt that was told no undoes it.
+-- All in one table, because a program may have 200 locals.
+local voids = {}
 
 -- Returns the attempts of a record without one of them; nil if it is not among them.
-local function without_attempt(record, attempt)
+function voids.without_attempt(record, attempt)
   local left, is_found = {}, false
   for _, known in ipairs(attempts_of(record)) do
     if known == attempt then
@@ -14,9 +16,9 @@ local function without_attempt(record, attempt)
   return is_found and table.concat(left, ',') or nil
 end
 
-local function void(operation)
+function voids.void(operation)
   local record = load_record(operation.record_key)
-  local left = is_admitted(record) and without_attempt(record, operation.attempt) or nil
+  local left = is_admitted(record) and voids.without_attempt(record, operation.attempt) or nil
   if not left then
     return { 'known' }
   end

@@ -12,7 +12,9 @@ from ledger.places import Place
 from ledger.redis_ledger import RedisLedger, load_programs
 from tests.conftest import start_server, stop_server, valkey_binary
 from tests.support.ledger_under_test import Caller, LedgerUnderTest, MemoryBook, memory_under_test, rule, rules
+from tests.support.servers import HOST, Server, free_ports, until
 
+REPLICATED = ("--repl-diskless-sync-delay", "0")
 PATIENT = StoreTimeouts(connect_ms=2000, command_ms=5000)
 
 
@@ -53,11 +55,11 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
 class Sidecar:
     """Checks one nano-dollar after the other and remembers where each run stands."""
 
-    def __init__(self, store: Store, *, with_functions: bool = True, first: int = 0) -> None:
+    def __init__(self, client: StoreClient, *, with_functions: bool = True, first: int = 0) -> None:
         programs = load_programs()
         for program in programs.values():
             program._has_functions = with_functions
-        self.ledger = RedisLedger(store.client, workspace="lineage", programs=programs)
+        self.ledger = RedisLedger(client, workspace="lineage", programs=programs)
         memory = memory_under_test()
         under_test = LedgerUnderTest(self.ledger, memory.clock, memory.set_time, MemoryBook(memory.ledger))  # type: ignore[arg-type]
         self._caller = Caller(under_test, rules(rule("alice", None)), count(first))
@@ -81,7 +83,7 @@ class Sidecar:
 @pytest.mark.parametrize("with_functions", [True, False])
 async def test_a_store_that_lost_nothing_has_everything(store: Store, with_functions: bool) -> None:
     """It was killed, and every write was synced: a new lineage, in which all that came before has survived."""
-    sidecar = Sidecar(store, with_functions=with_functions)
+    sidecar = Sidecar(store.client, with_functions=with_functions)
     places = [await sidecar.check() for _ in range(5)]
     await store.stop()
     store.start()
@@ -93,7 +95,7 @@ async def test_a_store_that_lost_nothing_has_everything(store: Store, with_funct
 
 async def test_what_was_cut_off_is_told_even_after_others_have_written(store: Store) -> None:
     """The newest runs are lost; another sidecar has written more than that before this one looks."""
-    sidecar, other = Sidecar(store), Sidecar(store, first=1000)
+    sidecar, other = Sidecar(store.client), Sidecar(store.client, first=1000)
     places = [await sidecar.check() for _ in range(3)]
     length = store.log.stat().st_size
     places += [await sidecar.check() for _ in range(4)]
@@ -108,7 +110,7 @@ async def test_what_was_cut_off_is_told_even_after_others_have_written(store: St
 
 async def test_what_a_second_crash_takes_is_told_as_well(store: Store) -> None:
     """After two cuts, the second behind the first, only what stands before both is there."""
-    sidecar = Sidecar(store)
+    sidecar = Sidecar(store.client)
     places = [await sidecar.check() for _ in range(2)]
     first = store.log.stat().st_size
     places += [await sidecar.check() for _ in range(2)]
@@ -124,7 +126,7 @@ async def test_what_a_second_crash_takes_is_told_as_well(store: Store) -> None:
 
 async def test_an_emptied_store_has_nothing(store: Store) -> None:
     """FLUSHALL under a server that goes on: other data, other lineage."""
-    sidecar = Sidecar(store)
+    sidecar = Sidecar(store.client)
     places = [await sidecar.check() for _ in range(3)]
     await store.client.flushall()
     assert 0 == await sidecar.survived(places)
@@ -134,8 +136,80 @@ async def test_an_emptied_store_has_nothing(store: Store) -> None:
 
 async def test_a_run_that_changes_nothing_has_no_place(store: Store) -> None:
     """A refusal is no change."""
-    sidecar = Sidecar(store)
+    sidecar = Sidecar(store.client)
     sidecar._caller.rule_set = rules(rule("alice", 0))
     now_ms = await sidecar.ledger.store_time_ms()
     await sidecar._caller.check(1, plan=sidecar._caller.plan(at_ms=now_ms))
     assert sidecar.ledger.places[0] is None
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator["Pair"]:
+    """Run two servers, the second a replica of the first."""
+    pair = Pair([Server(valkey_binary(), port, tmp_path / str(port), *REPLICATED) for port in free_ports(2)])
+    try:
+        for server in pair.servers:
+            server.start()
+        pair.follow(1, 0)
+        yield pair
+    finally:
+        await pair.stop()
+
+
+class Pair:
+    """Two servers that take turns in being the primary; `sidecars` has one before each."""
+
+    def __init__(self, servers: list[Server]) -> None:
+        self.servers = servers
+        self.clients = [connect(f"redis://{HOST}:{server.port}", PATIENT) for server in servers]
+        self.sidecars = [Sidecar(client, first=1000 * number) for number, client in enumerate(self.clients)]
+
+    def follow(self, replica: int, primary: int) -> None:
+        """Make one the replica of the other, and wait until it has everything."""
+        with self.servers[replica].client() as client, self.servers[primary].client() as source:
+            client.replicaof(HOST, self.servers[primary].port)
+            until(lambda: client.info("replication")["master_link_status"] == "up", "a replica that follows")
+            until(lambda: source.wait(1, 100) == 1, "a replica that has everything")
+
+    def promote(self, number: int) -> None:
+        """Make one a primary, whatever it has."""
+        with self.servers[number].client() as client:
+            client.replicaof("NO", "ONE")
+
+    async def stop(self) -> None:
+        """End both at once."""
+        for client in self.clients:
+            await client.aclose()
+        for server in self.servers:
+            server.kill()
+
+
+async def test_a_primary_that_is_one_again_tells_what_the_other_took_with_it(pair: Pair) -> None:
+    """It followed without a full copy, so its functions remember; the last two runs of the other never reached it."""
+    first, second = pair.sidecars
+    places = [await first.check() for _ in range(3)]
+    assert 3 == await first.survived(places)
+    pair.follow(1, 0)
+    pair.promote(1)
+    pair.follow(0, 1)
+    with pair.servers[1].client() as client:
+        assert client.info("stats")["sync_partial_ok"] == 1
+    places += [await second.check() for _ in range(2)]
+    pair.follow(0, 1)
+    pair.promote(0)
+    places += [await second.check() for _ in range(2)]
+    assert 5 == await first.survived(places)
+    places[5:] = [await first.check()]
+    assert 6 == await first.survived(places)
+
+
+async def test_a_primary_that_is_one_again_without_its_last_runs_tells_so(pair: Pair) -> None:
+    """Nobody asked the other meanwhile, whose copy had not got them: the data names the same server as before."""
+    first, _ = pair.sidecars
+    places = [await first.check() for _ in range(3)]
+    pair.follow(1, 0)
+    pair.promote(1)
+    places += [await first.check() for _ in range(2)]
+    pair.follow(0, 1)
+    pair.promote(0)
+    assert 3 == await first.survived(places)

@@ -7,8 +7,16 @@ from typing import Any, Final
 import aiohttp
 import pytest
 
+from ledger.connection import StoreTimeouts, connect
+from ledger.decisions import Decision, Operation
+from ledger.errors import StoreUnavailable
+from ledger.operations import Admission, sent_text
+from ledger.plans import compile_plan
+from ledger.redis_ledger import RedisLedger
+from ledger.script_connection import ScriptConnection
 from tests.support.apps import Answer, ask, open_session
 from tests.support.books import every_window, new_workspace, read_books
+from tests.support.ledger_under_test import rule, rules
 from tests.support.processes import SidecarProcess, running_sidecar, template, write_rules
 from tests.support.servers import HOST, SentinelStore, sentinel_store, until
 
@@ -66,3 +74,41 @@ async def test_a_call_is_admitted_once_a_replica_has_it(
     }
     assert [True] * 12 == [each.is_exact and each.document["allowed"] for each in [*other, *repeated]]
     assert (every_window(70_000_000), []) == (books.spend("sure-ada"), books.report.differences)
+
+
+async def test_a_repeat_on_another_connection_waits_again(store: SentinelStore, workspace: str) -> None:
+    """What the first run wrote is nothing that the new connection has written; the answer waits for it all the same."""
+    replica = next(server for server in store.servers if server.port != store.primary_port)
+    client = connect(f"redis://{HOST}:{store.primary_port}", StoreTimeouts(connect_ms=5000, command_ms=5000))
+    ledger = RedisLedger(client, workspace=workspace, replica_wait_ms=300)
+    admission = _admission(await ledger.store_time_ms())
+    replica.freeze()
+    try:
+        for _ in range(2):
+            connection = ScriptConnection(client)
+            ledger = RedisLedger(client, workspace=workspace, connections={"admit": connection}, replica_wait_ms=300)
+            with pytest.raises(StoreUnavailable) as raised:
+                await ledger.admit([admission])
+            assert "not_replicated" == raised.value.code
+            await connection.aclose()
+    finally:
+        replica.thaw()
+    (answer,) = await ledger.admit([admission])
+    await connection.aclose()
+    await client.aclose()
+    assert isinstance(answer, Decision)
+    assert (True, True) == (answer.allowed, answer.replayed)
+
+
+def _admission(now_ms: int) -> Admission:
+    plan = compile_plan(rules(rule("sure-bob", 100, wait_for_replica=True)), "sure-bob", None, now_ms)
+    return Admission(
+        operation=Operation.CHECK,
+        plan=plan,
+        request_id="repeated",
+        user_id="sure-bob",
+        amount_nanos=1,
+        sent=sent_text(Operation.CHECK, None, "1", 0),
+        not_after_ms=now_ms + 600_000,
+        attempt="one",
+    )
