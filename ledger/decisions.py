@@ -1,6 +1,6 @@
 """What the ledger answers: decisions for checks and reserves, settlements for what happens to holds afterwards."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -93,6 +93,10 @@ class BudgetTerms:
     limit_nanos: int | None
     window: Window
 
+    def __hash__(self) -> int:
+        """Hash what nearly always tells terms apart: they are looked up for every answer."""
+        return hash(self.rule_id)
+
 
 @dataclass(slots=True)
 class Budget:
@@ -118,7 +122,8 @@ class Decision:
 
     `budgets[decider]` is the rule that decided, else the fullest; `decider` is None without budgets. `at_ms` is the
     store's time of the first answer; a replay carries the first answer's numbers. `on_store_failure` is what the rules
-    in force now say of this user's calls without the store.
+    in force now say of this user's calls without the store. `text` is the decision as the store told it
+    (`ledger.restores.answer_text`), for the journal.
     """
 
     operation: Operation
@@ -137,6 +142,7 @@ class Decision:
     retry_after_ms: int | None = None
     hold_state: HoldState | None = None
     on_store_failure: Policy = ALLOW
+    text: str = field(default="", repr=False, compare=False)
 
     @property
     def allowed(self) -> bool:

@@ -71,6 +71,8 @@ class Restore:
 
 def answer_text(decision: Decision) -> str:
     """Return a decision as ``lua/admit.lua`` answers and keeps it; `script_answers.decode_admission` reads it."""
+    if decision.text:
+        return decision.text
     chosen = 0 if decision.decider is None else decision.decider + 1
     retry_after = -1 if decision.retry_after_ms is None else decision.retry_after_ms
     words = [f"{decision.at_ms} {decision.outcome} {chosen} {decision.reason} {retry_after}"]

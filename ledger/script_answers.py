@@ -58,8 +58,7 @@ def decode_admission(admission: Admission, reply: list[Any]) -> Admitted:
     status = reply[0]
     if status == b"ok":
         plan = admission.plan
-        terms = [budget.terms for budget in plan.budgets]
-        return _decision(admission, reply[1], terms, plan.tier, plan.revision)
+        return _decision(admission, reply[1], [budget.terms for budget in plan.budgets], plan.tier, plan.revision)
     if status == b"replay":
         revision, tier, kept_terms = decode_context(reply[2].decode())
         decision = _decision(admission, reply[1], kept_terms, tier, revision)
@@ -90,9 +89,10 @@ def _mismatch(sent: str, reply: list[Any]) -> RequestMismatch:
 def _decision(
     admission: Admission, answer: bytes, terms: Sequence[BudgetTerms], tier: str | None, revision: int
 ) -> Decision:
-    at, outcome, chosen, reason, retry_after, *numbers = answer.decode().split(" ")
-    is_reserve = admission.operation is Operation.RESERVE
+    text = answer.decode()
+    at, outcome, chosen, reason, retry_after, *numbers = text.split(" ")
     decided = OUTCOMES[outcome]
+    is_reserve = admission.operation is Operation.RESERVE
     return Decision(
         admission.operation,
         admission.request_id,
@@ -107,18 +107,20 @@ def _decision(
         admission.ttl_ms,
         retry_after_ms=None if retry_after == "-1" else int(retry_after),
         hold_state=HoldState.OPEN if is_reserve and decided is not Outcome.BLOCK else None,
+        text=text,
     )
 
 
 def _budgets(terms: Sequence[BudgetTerms], numbers: list[str]) -> tuple[Budget, ...]:
-    return tuple(
-        _budget(term, numbers[start : start + NUMBERS_PER_LINE])
-        for term, start in zip(terms, range(0, len(numbers), NUMBERS_PER_LINE), strict=True)
-    )
+    if len(numbers) == NUMBERS_PER_LINE == NUMBERS_PER_LINE * len(terms):
+        return (_budget(terms[0], *numbers),)
+    lines = zip(*[iter(numbers)] * NUMBERS_PER_LINE, strict=True)
+    return tuple([_budget(term, *line) for term, line in zip(terms, lines, strict=True)])
 
 
-def _budget(terms: BudgetTerms, numbers: list[str]) -> Budget:
-    outcome, spend, held, kind, pct, first, seeded = numbers
+def _budget(
+    terms: BudgetTerms, outcome: str, spend: str, held: str, kind: str, pct: str, first: str, seeded: str
+) -> Budget:
     warning = None if kind == "-" else Warning(WARNINGS[kind], int(pct) or None, first == "1")
     return Budget(terms, OUTCOMES[outcome], int(spend), int(held), warning, seeded == "1")
 

@@ -129,16 +129,24 @@ class Batch:
         number, encoded = self._add_plan(admission.plan)
         label = self._add_label(number, admission.group, admission.model, admission.price_version)
         budget = admission.refusal_budget
-        self._add(
-            admission.user_id,
+        fields = (
+            admission.operation,
+            str(label),
             admission.request_id,
-            encoded,
-            f"{admission.operation}{ROW}{label}{ROW}{admission.request_id}{ROW}{admission.user_id}{ROW}"
-            f"{admission.amount_nanos}{ROW}{admission.sent}{ROW}{admission.not_after_ms}{ROW}{admission.ttl_ms}{ROW}"
-            f"{admission.meta}{ROW}{admission.refusal or ''}{ROW}"
-            f"{0 if budget is None else budget + 1}{ROW}{1 if admission.unpriced else 0}{ROW}"
-            f"{admission.input_tokens or ''}{ROW}{admission.output_tokens or ''}{ROW}{admission.attempt}",
+            admission.user_id,
+            str(admission.amount_nanos),
+            admission.sent,
+            str(admission.not_after_ms),
+            str(admission.ttl_ms),
+            admission.meta,
+            admission.refusal or "",
+            "0" if budget is None else str(budget + 1),
+            "1" if admission.unpriced else "0",
+            str(admission.input_tokens or ""),
+            str(admission.output_tokens or ""),
+            admission.attempt,
         )
+        self._add(admission.user_id, admission.request_id, encoded, ROW.join(fields))
 
     def add_resolution(self, resolution: Resolution) -> None:
         """Add a settle, release, extend, expire or record (``lua/resolve.lua``)."""

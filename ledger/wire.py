@@ -1,6 +1,5 @@
 """What counters, windows and shares of limits are called on the wire: the same in the sidecar and the control plane."""
 
-from functools import lru_cache
 from typing import Any
 
 from ledger.decisions import CounterState, Settlement
@@ -18,7 +17,6 @@ def percent(spend_nanos: int, limit_nanos: int | None) -> float | None:
     return spend_nanos * 10_000 // limit_nanos / 100
 
 
-@lru_cache(maxsize=4096)
 def policy_value(policy: Policy, amount_field: str) -> object:
     """Return a policy in the words of a rule file, its amount as a number: ``deny``, ``{"allow_up_to_usd": 2.0}``."""
     return {amount_field: usd_number(policy.amount_nanos)} if policy.kind is PolicyKind.AMOUNT else policy.kind

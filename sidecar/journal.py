@@ -27,6 +27,7 @@ from sidecar.journal_entries import (
     KnownLineage,
     OpenOperation,
     Reader,
+    Row,
     Writer,
     closed_entry,
     done_admissions,
@@ -196,8 +197,8 @@ class Journal:
         else:
             self.on_work()
 
-    def _done_entry(self, partition: int, place: Place, operations: Callable[[], list[Restore]]) -> bytes:
-        return self._writer.batch(partition, place, operations())
+    def _done_entry(self, partition: int, place: Place, rows: Callable[[], list[Row]]) -> bytes:
+        return self._writer.batch(partition, place, rows())
 
     async def _void(self, admission: Admission, decision: Decision) -> None:
         """Undo the call if it lands after all, because its caller is told no."""

@@ -120,21 +120,53 @@ def restore_of_resolution(resolution: Resolution, at_ms: int) -> Restore:
     )
 
 
-def done_admissions(admissions: Sequence[Admission], answers: Sequence[Admitted]) -> list[Restore]:
+Row = tuple[Plan | None, tuple[Any, ...]]
+"""What a batch tells of one operation: its plan, and the values of `FIELDS`."""
+
+
+def row_of_restore(restore: Restore) -> Row:
+    """Return what a batch tells of an operation."""
+    return restore.plan, _values(restore)
+
+
+def done_admissions(admissions: Sequence[Admission], answers: Sequence[Admitted]) -> list[Row]:
     """Return what a batch of checks and reserves has changed: a refusal, a replay or an error has changed nothing."""
-    done = []
-    for admission, answer in zip(admissions, answers, strict=True):
-        if isinstance(answer, Decision) and answer.allowed and not answer.replayed:
-            restore = restore_of_admission(admission, answer.at_ms)
-            restore.answer = answer_text(answer)
-            done.append(restore)
-    return done
+    return [
+        (each.plan, _admission_values(each, answer))
+        for each, answer in zip(admissions, answers, strict=True)
+        if isinstance(answer, Decision) and answer.allowed and not answer.replayed
+    ]
 
 
-def done_resolutions(resolutions: Sequence[Resolution], answers: Sequence[Resolved]) -> list[Restore]:
+def _admission_values(admission: Admission, answer: Decision) -> tuple[Any, ...]:
+    """Return the values of `FIELDS`, as those of a `Restore` with the answer would be: made for every check."""
+    return (
+        admission.operation,
+        admission.user_id,
+        admission.request_id,
+        answer.at_ms,
+        admission.amount_nanos,
+        admission.sent,
+        admission.ttl_ms,
+        None,
+        admission.group,
+        admission.model,
+        admission.price_version,
+        admission.input_tokens,
+        admission.output_tokens,
+        admission.unpriced,
+        admission.attempt,
+        0,
+        admission.meta,
+        None,
+        answer_text(answer),
+    )
+
+
+def done_resolutions(resolutions: Sequence[Resolution], answers: Sequence[Resolved]) -> list[Row]:
     """Return what a batch of settles, releases, extends and direct charges has changed; an expiry follows by itself."""
     return [
-        restore_of_resolution(resolution, answer.at_ms)
+        row_of_restore(restore_of_resolution(resolution, answer.at_ms))
         for resolution, answer in zip(resolutions, answers, strict=True)
         if isinstance(answer, Settlement) and not answer.replayed and resolution.operation is not Operation.EXPIRE
     ]
@@ -152,11 +184,11 @@ class Writer:
         """Tell plans anew: the files before may be gone one day."""
         self._told = {}
 
-    def batch(self, partition: int, place: Place, operations: Iterable[Restore]) -> bytes:
+    def batch(self, partition: int, place: Place, rows: Iterable[Row]) -> bytes:
         """Return the entry of an acknowledged batch."""
         self._batches += 1
         plans: dict[bytes, str] = {}
-        listed = [[self._tell(restore.plan, plans), *_values(restore)] for restore in operations]
+        listed = [(self._tell(plan, plans), *values) for plan, values in rows]
         return _pack(["b", partition, place.lineage, place.number, plans, listed])
 
     def _tell(self, plan: Plan | None, plans: dict[bytes, str]) -> bytes | None:
@@ -237,8 +269,8 @@ class Reader:
         return plan
 
 
-def _values(restore: Restore) -> list[Any]:
-    return [getattr(restore, name) for name in FIELDS]
+def _values(restore: Restore) -> tuple[Any, ...]:
+    return tuple(getattr(restore, name) for name in FIELDS)
 
 
 def _restore(plan: Plan | None, values: list[Any]) -> Restore:

@@ -47,6 +47,7 @@ def encode_answer(answer: Decision | Settlement) -> dict[str, Any]:
 def encode_decision(decision: Decision) -> dict[str, Any]:
     """Return the answer to a check or a reserve."""
     outcome = decision.outcome
+    lines = [encode_budget(budget) for budget in decision.budgets]
     fields = {
         "decision": outcome,
         "allowed": outcome is not Outcome.BLOCK,
@@ -59,8 +60,9 @@ def encode_decision(decision: Decision) -> dict[str, Any]:
         "user_id": decision.user_id,
         "tier": decision.tier,
         "rules_revision": decision.rules_revision,
+        **_top_line(lines, decision.decider),
+        "budgets": lines,
     }
-    _add_budgets(fields, decision.budgets, decision.decider)
     if decision.retry_after_ms is not None:
         fields["retry_after_ms"] = decision.retry_after_ms
     if decision.operation is Operation.RESERVE and decision.allowed:
@@ -73,6 +75,7 @@ def encode_decision(decision: Decision) -> dict[str, Any]:
 
 def encode_settlement(settlement: Settlement) -> dict[str, Any]:
     """Return the answer to a settle, release or extend."""
+    lines = [encode_budget(budget) for budget in settlement.budgets]
     before, charged, estimate = settlement.state_before, settlement.charged_nanos, settlement.estimate_nanos
     fields = {
         "decision": settlement.outcome,
@@ -93,23 +96,21 @@ def encode_settlement(settlement: Settlement) -> dict[str, Any]:
         "late": before in {HoldState.EXPIRED, HoldState.RELEASED},
         "reconstructed": before is HoldState.UNKNOWN and not settlement.degraded,
         "unpriced": settlement.unpriced,
+        **_top_line(lines, settlement.decider),
+        "budgets": lines,
     }
-    _add_budgets(fields, settlement.budgets, settlement.decider)
     if settlement.deadline_ms is not None:
         fields["expires_at"] = rfc3339(settlement.deadline_ms)
     return fields
 
 
-def _add_budgets(fields: dict[str, Any], budgets: tuple[Budget, ...], decider: int | None) -> None:
-    """Add the list of budgets, and at the top the one that decided (all null without one)."""
-    lines = [encode_budget(budget) for budget in budgets]
+def _top_line(lines: list[dict[str, Any]], decider: int | None) -> dict[str, Any]:
+    """Return what stands at the top of the budget that decided; all null without one."""
     if decider is None:
-        fields |= NO_RULE
-    else:
-        line = lines[decider]
-        for name in NO_RULE:
-            fields[name] = line[name]
-    fields["budgets"] = lines
+        return NO_RULE
+    top = lines[decider].copy()
+    del top["outcome"], top["seeded"]
+    return top
 
 
 def encode_budget(budget: Budget) -> dict[str, Any]:
