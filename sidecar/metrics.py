@@ -9,7 +9,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     generate_latest,
 )
@@ -21,11 +20,10 @@ from ledger.rules import RuleSet
 from ledger.store_checks import UNSAFE
 from sidecar.breaker import BreakerState
 from sidecar.condition import Condition
+from sidecar.tallies import Distribution, Tally
 
 DECISION_BUCKETS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
-Outcome = tuple[str, str, str, bool]
 
 
 class Observer(Protocol):
@@ -47,31 +45,31 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # A second series for each counter that nobody queries.
         self.registry = CollectorRegistry()
         registry = self.registry
-        self._decisions = Counter(
+        self._decisions = Tally(
             "spendgate_decisions",
             "Checks and reserves answered.",
             ("operation", "decision", "reason", "degraded"),
             registry=registry,
         )
         self._define_settlements()
-        self._decision_seconds = Histogram(
+        self._decision_seconds = Distribution(
             "spendgate_decision_seconds",
             "Time of a decision from arrival to answer.",
-            buckets=DECISION_BUCKETS,
+            DECISION_BUCKETS,
             registry=registry,
         )
         self._problems = Counter("spendgate_problems", "Answers that were no decision.", ("code",), registry=registry)
         self._store_errors = Counter("spendgate_store_errors", "Failures of the store.", ("code",), registry=registry)
-        self._store_seconds = Histogram(
+        self._store_seconds = Distribution(
             "spendgate_store_round_trip_seconds",
             "Time of one script run, seen from here.",
-            buckets=DECISION_BUCKETS,
+            DECISION_BUCKETS,
             registry=registry,
         )
-        self._batch_size = Histogram(
+        self._batch_size = Distribution(
             "spendgate_batch_operations",
             "Operations in one script run.",
-            buckets=BATCH_BUCKETS,
+            BATCH_BUCKETS,
             registry=registry,
         )
         self._define_rules()
@@ -86,7 +84,6 @@ class Metrics:
         self.store_failures = 0
         self.observers: tuple[Observer, ...] = ()
         self.condition = Condition()
-        self._outcomes: dict[Outcome, Counter] = {}
         self._store_failures: dict[str, Counter] = {}
 
     def _define_safety(self) -> None:
@@ -101,7 +98,7 @@ class Metrics:
 
     def _define_settlements(self) -> None:
         registry = self.registry
-        self._settlements = Counter(
+        self._settlements = Tally(
             "spendgate_settlements",
             "Settles, releases and extends answered, by the state that the hold had.",
             ("operation", "state_before"),
@@ -111,7 +108,6 @@ class Metrics:
         self._overrun_usd = Counter(
             "spendgate_overrun_usd", "What settles were above their estimates, in USD.", registry=registry
         )
-        self._resolved: dict[tuple[str, str], Counter] = {}
 
     def _define_rules(self) -> None:
         registry = self.registry
@@ -201,13 +197,9 @@ class Metrics:
 
     def record_decision(self, decision: Decision, seconds: float) -> None:
         """Count a check or reserve that was answered after `seconds`."""
-        key = (decision.operation, decision.outcome, decision.reason, decision.degraded)
-        child = self._outcomes.get(key)
-        if child is None:
-            operation, outcome, reason, degraded = key
-            child = self._decisions.labels(operation, outcome, reason, "true" if degraded else "false")
-            self._outcomes[key] = child
-        child.inc()
+        key = (decision.operation, decision.outcome, decision.reason, "true" if decision.degraded else "false")
+        counts = self._decisions.counts
+        counts[key] = counts.get(key, 0) + 1
         if decision.degraded:
             self.condition.note_degraded(decision.at_ms)
         self._decision_seconds.observe(seconds)
@@ -217,10 +209,8 @@ class Metrics:
     def record_settlement(self, settlement: Settlement) -> None:
         """Count a settle, release or extend that was answered."""
         key = (settlement.operation, settlement.state_before)
-        child = self._resolved.get(key)
-        if child is None:
-            child = self._resolved[key] = self._settlements.labels(*key)
-        child.inc()
+        counts = self._settlements.counts
+        counts[key] = counts.get(key, 0) + 1
         over_nanos = settlement.charged_nanos - settlement.estimate_nanos
         if over_nanos > 0 and settlement.state_before is not HoldState.UNKNOWN and not settlement.replayed:
             self._overruns.inc()
