@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,14 +39,18 @@ class DemoProcesses:
 
 
 @contextlib.contextmanager
-def running_demo(data_dir: Path, rules: Path, count: int, prices: Path | None = None) -> Iterator[DemoProcesses]:
+def running_demo(
+    data_dir: Path, rules: Path, count: int, prices: Path | None = None, *, more: Mapping[str, str] | None = None
+) -> Iterator[DemoProcesses]:
     """Run `spendgate up` over a data directory, and more sidecars over its store; yield where they are, then end all.
 
     The store takes its first rules and prices from files; all sidecars follow the store, so that the page's changes
-    count.
+    count. `more` are SPENDGATE_... variables of all of them.
     """
     page_port, page_admin_port = free_port(DEFAULT_PAGE_PORT), free_port(DEFAULT_PAGE_ADMIN_PORT)
+    shared = dict(more or {})
     first = {
+        **shared,
         "SPENDGATE_EMBEDDED": "1",
         "SPENDGATE_SEED": str(rules),
         "SPENDGATE_CONTROL_PORT": str(page_port),
@@ -56,7 +60,7 @@ def running_demo(data_dir: Path, rules: Path, count: int, prices: Path | None = 
         first["SPENDGATE_SEED_PRICES"] = str(prices)
     with contextlib.ExitStack() as stack:
         urls = [stack.enter_context(_running("up", data_dir, first))]
-        store = {"SPENDGATE_REDIS_URL": f"unix://{choose_socket_path(store_dir(data_dir))}"}
+        store = {**shared, "SPENDGATE_REDIS_URL": f"unix://{choose_socket_path(store_dir(data_dir))}"}
         for number in range(2, count + 1):
             own_dir = data_dir / f"sidecar-{number}"
             own_dir.mkdir()

@@ -142,9 +142,22 @@ class RedisLedger:
         Raises `StoreError`; a store that has reached maxmemory answers all the same.
         """
         keys = self._partitions[partition]
-        arguments = Batch(keys, self._shelves[partition]).arguments(keys.prefix, self._max_events)
         with contextlib.suppress(StoreFull):
-            await self._run("admit", [keys.events, keys.due, keys.tiers, keys.lineage], arguments, repeats=0)
+            await self._run_empty("admit", partition, [keys.events, keys.due, keys.tiers, keys.lineage])
+
+    async def warm(self, partition: int) -> None:
+        """Run both programs of decisions once, without an operation: each has its connection then, and is loaded.
+
+        Raises `StoreError`.
+        """
+        await self.probe(partition)
+        keys = self._partitions[partition]
+        shared = [keys.events, keys.due, keys.tiers, keys.lineage, keys.unattributed]
+        await self._run_empty("resolve", partition, shared)
+
+    async def _run_empty(self, name: str, partition: int, keys: list[str]) -> None:
+        batch = Batch(self._partitions[partition], self._shelves[partition])
+        await self._run(name, keys, batch.arguments(self._partitions[partition].prefix, self._max_events), repeats=0)
 
     async def due_users(self, partition: int, limit: int) -> list[str]:
         """List users who may have holds past their deadline, the longest overdue first."""

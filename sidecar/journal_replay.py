@@ -68,7 +68,10 @@ class Waiting:
 
 
 class Replayer:
-    """Runs beside the lanes. `is_reachable` says whether a partition's store may be asked; `record` counts results."""
+    """Runs beside the lanes. `is_reachable` says whether a partition's store may be asked; `record` counts results.
+
+    `has_looked` is set once everything that can be reached was looked at for the first time, and made good.
+    """
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Replayer:
         self._now_ms = now_ms
         self._is_reachable = is_reachable
         self._record = record
+        self.has_looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._next = 0
         self._waiting: list[Waiting] = []
@@ -108,6 +112,7 @@ class Replayer:
                 await asyncio.sleep(RETRY_S)
             else:
                 self._is_failing = False
+                self.has_looked.set()
             await self._until_next()
 
     async def replay(self) -> None:

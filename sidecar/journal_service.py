@@ -1,9 +1,11 @@
 """Wires the journal into a sidecar: its files, its replay in the background, its metrics."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ledger.background import Background
 from ledger.redis_ledger import RedisLedger
@@ -17,6 +19,9 @@ from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
+
+FIRST_LOOK_S: Final = 1.0
+"""A start waits so long for the first look at the store; a long journal goes on beside the first decisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ async def kept_journal(settings: Settings, clock: StoreClock, metrics: Metrics) 
         yield journal
 
 
-def replay_journal(
+async def replay_journal(
     journal: Journal,
     ledger: RedisLedger,
     lanes: Lanes,
@@ -71,7 +76,11 @@ def replay_journal(
     metrics: Metrics,
     background: Background,
 ) -> None:
-    """Bring the journal to the store in the background, whenever there is something to bring."""
+    """Bring the journal to the store in the background, whenever there is something to bring.
+
+    Returns after the first look, so that the first decisions after a restart of the store, which may have lost data,
+    are not refused for it.
+    """
     replayer = Replayer(
         journal,
         ledger,
@@ -82,3 +91,6 @@ def replay_journal(
     )
     journal.on_work = replayer.wake
     background.start(replayer.run())
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_LOOK_S):
+            await replayer.has_looked.wait()

@@ -34,6 +34,7 @@ from sidecar.rule_follower import RuleFollower
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
 from sidecar.sweeper import Sweeper
+from sidecar.warm_up import warm_up
 
 if TYPE_CHECKING:
     from sidecar.tracing import Tracing
@@ -162,7 +163,8 @@ async def _serving(
     journal = fallback.journal
     lanes = make_lanes(ledger, settings, metrics, clock, journal)
     await meet_store(settings, ledger, lanes, metrics, background)
-    replay_journal(journal, ledger, lanes, clock, metrics, background)
+    await warm_up(ledger, clock, lanes)
+    await replay_journal(journal, ledger, lanes, clock, metrics, background)
     lanes = traced_lanes(lanes, tracing)
     rules = pricing.rules
     enforcer = Enforcer(

@@ -19,10 +19,11 @@ from tests.chaos.load import Load
 from tests.chaos.truth import Comparison, Truth
 from tests.support.apps import open_session
 from tests.support.books import new_workspace, read_books
+from tests.support.patience import HASTY
 from tests.support.processes import SidecarProcess, running_sidecars, template, write_rules
 
 FAR_LIMIT_USD: Final = 1_000_000
-SETTINGS: Final = {"deadline_ms": 250, "command_timeout_ms": 100}
+SETTINGS: Final = HASTY
 
 Entered = TypeVar("Entered")
 

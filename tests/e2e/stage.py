@@ -15,11 +15,10 @@ from controlplane.service import running_control_plane
 from controlplane.settings import Settings as ControlSettings
 from sidecar.service import running_sidecar
 from sidecar.settings import Settings as SidecarSettings
+from tests.support.patience import PATIENT
 
 DEADLINE_S: Final = 15.0
 POLL_S: Final = 0.02
-PATIENT: Final = {"deadline_ms": 10_000, "command_timeout_ms": 5000, "connect_timeout_ms": 5000}
-"""Everything shares one loop with the browser's driver here: a pause of it must not count as an outage of the store."""
 
 
 @dataclass(slots=True)

@@ -23,8 +23,8 @@ HASTE: Final = 20
 DEADLINE_S: Final = 45.0
 PAUSE_S: Final = 0.02
 OUTAGE: Final = {"SpendgateFailOpen", "SpendgateDecisionsDegraded", "SpendgateBreakerOpen"}
-PATIENT: Final = {"deadline_ms": 10_000, "command_timeout_ms": 10_000}
-"""A machine under load must not make a decision without the store, which would be another series."""
+OUTAGE_TIMEOUTS: Final = {"deadline_ms": 1000, "command_timeout_ms": 1000}
+"""A frozen store is soon found out, and a busy machine is none."""
 USERS: Final = 10_000
 BATCH: Final = 250
 EMPTY_IS_WELL: Final = (
@@ -67,11 +67,12 @@ class Load(threading.Thread):
 def _house(directory: Path) -> Iterator[tuple[SidecarProcess, StoreProcess, str]]:
     """Run a store, a control plane and a sidecar that follows its rules; yields the page's admin address as well."""
     workspace = new_workspace()
+    settings = {"workspace": workspace, **OUTAGE_TIMEOUTS}
     seed = write_rules(directory / "seed.yaml", template("free", 1000), template("pro", 1000, action="warn"))
     with ExitStack() as stack:
         store = stack.enter_context(store_process())
         page = stack.enter_context(control_plane_in_a_thread(store.url, workspace=workspace, seed=str(seed)))
-        sidecar = stack.enter_context(running_sidecar(directory / "sidecar", store.url, None, workspace=workspace))
+        sidecar = stack.enter_context(running_sidecar(directory / "sidecar", store.url, None, **settings))
         yield sidecar, store, page.admin_url.removeprefix("http://")
         store.thaw()
 
@@ -126,8 +127,7 @@ async def _check_users(sidecar: SidecarProcess, first: int, count: int) -> list[
 def test_users_add_no_series(tmp_path: Path) -> None:
     """10,000 users in as many tiers leave the number of series as one left it: no label is anybody's name."""
     rules = write_rules(tmp_path / "rules.yaml", template("*", 1000))
-    settings = {"workspace": new_workspace(), **PATIENT}
-    with store_process() as store, running_sidecar(tmp_path, store.url, rules, **settings) as sidecar:
+    with store_process() as store, running_sidecar(tmp_path, store.url, rules, workspace=new_workspace()) as sidecar:
         asyncio.run(_check_users(sidecar, 0, 1))
         before, _ = _scrape(sidecar)
         sizes = asyncio.run(_check_users(sidecar, 1, USERS))

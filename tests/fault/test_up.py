@@ -1,5 +1,6 @@
 """`spendgate up` as a process: it serves over its own store, ends it with itself, and keeps the spend."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from cli import demo_processes
 from cli.main import main
 from cli.store_socket import choose_socket_path, server_facts
 from cli.up import store_dir
+from tests.support.patience import sidecar_environment
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 20.0
@@ -49,6 +51,10 @@ def _post(url: str, body: dict[str, object]) -> dict[str, object]:
         return dict(json.load(response))
 
 
+def _demo(data_dir: Path, rules: Path) -> contextlib.AbstractContextManager[demo_processes.DemoProcesses]:
+    return demo_processes.running_demo(data_dir, rules, 1, more=sidecar_environment({}))
+
+
 def _until(condition: Callable[[], bool]) -> bool:
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
@@ -72,9 +78,9 @@ def _store_pid(data_dir: Path) -> int:
 def test_the_spend_survives_a_restart(data_dir: Path, rules: Path) -> None:
     """What was charged before `up` ended counts after the next start on the same data directory."""
     body = {"user_id": "ada", "tier": "free", "cost_usd": "0.75"}
-    with demo_processes.running_demo(data_dir, rules, 1) as demo:
+    with _demo(data_dir, rules) as demo:
         first = _post(f"{demo.urls[0]}/v1/check", body)
-    with demo_processes.running_demo(data_dir, rules, 1) as demo:
+    with _demo(data_dir, rules) as demo:
         second = _post(f"{demo.urls[0]}/v1/check", body)
 
     assert ("allow", "block", 0.75) == (first["decision"], second["decision"], second["spend_usd"])
@@ -82,7 +88,7 @@ def test_the_spend_survives_a_restart(data_dir: Path, rules: Path) -> None:
 
 def test_the_store_ends_with_up(data_dir: Path, rules: Path) -> None:
     """After SIGTERM neither `up` nor its store is left."""
-    with demo_processes.running_demo(data_dir, rules, 1):
+    with _demo(data_dir, rules):
         pid = _store_pid(data_dir)
 
     assert not _runs(pid)
@@ -100,7 +106,7 @@ def test_a_signal_is_a_clean_end(
         ended.append(process.wait(DEADLINE_S))
 
     monkeypatch.setattr(demo_processes, "_stop", stop)
-    with demo_processes.running_demo(data_dir, rules, 1):
+    with _demo(data_dir, rules):
         pass
 
     assert [0] == ended
@@ -114,7 +120,7 @@ def test_a_killed_up_leaves_no_store(data_dir: Path, rules: Path, monkeypatch: p
         process.wait()
 
     monkeypatch.setattr(demo_processes, "_stop", kill)
-    with demo_processes.running_demo(data_dir, rules, 1):
+    with _demo(data_dir, rules):
         pid = _store_pid(data_dir)
 
     assert _until(lambda: not _runs(pid))

@@ -11,7 +11,6 @@ import pytest
 
 from sidecar.listeners import Listeners
 from tests.support.processes import template, write_rules
-from tests.support.sdk_gates import PATIENT
 from tests.support.service_thread import sidecar_in_a_thread
 
 RULES: Final = (
@@ -49,7 +48,6 @@ def listeners(valkey_url: str, sidecar_directory: Path) -> Iterator[Listeners]:
         "rules": rules,
         "workspace": "sdk",
         "unix_socket": sidecar_directory / "s",
-        **PATIENT,
     }
     with sidecar_in_a_thread(sidecar_directory / "data", valkey_url, **settings) as serving:
         yield serving

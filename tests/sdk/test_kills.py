@@ -10,7 +10,7 @@ import pytest
 from spendgate import Spendgate, SpendgateRequestError, SpendgateUnavailableError
 
 from tests.support.processes import ROOT, SidecarProcess, launch, template, wait_until_serving, write_rules
-from tests.support.sdk_gates import PATIENT, TIMEOUT_S, eventually, settled_usage, spend_text
+from tests.support.sdk_gates import TIMEOUT_S, eventually, settled_usage, spend_text
 
 APP = """
 import sys
@@ -40,7 +40,7 @@ class Sidecar:
     def start(self) -> None:
         """Start it and wait until it serves."""
         own = self._directory / "sidecar"
-        settings = {"workspace": "sdk-kills", "unix_socket": self._directory / "s", **PATIENT}
+        settings = {"workspace": "sdk-kills", "unix_socket": self._directory / "s"}
         self._process = wait_until_serving(launch(own, self._store_url, self._rules, **settings), own / "log")
 
     def signal(self, number: signal.Signals) -> None:

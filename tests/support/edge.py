@@ -34,9 +34,8 @@ from sidecar.store_clock import StoreClock
 from tests.support.allowances import memory_allowance
 from tests.support.ledger_under_test import NOON_MS, rule, template
 
-DEADLINE_S = 2.0
-ARRIVAL_DEADLINE_S = 20.0
-LIMITS = LaneLimits(max_batch=64, max_queue=1024, command_timeout_s=1.0, deadline_s=DEADLINE_S)
+DEADLINE_S = 20.0
+LIMITS = LaneLimits(max_batch=64, max_queue=1024, command_timeout_s=DEADLINE_S, deadline_s=DEADLINE_S)
 PRICE = {
     "provider": "openai",
     "model": "gpt-5",
@@ -75,7 +74,7 @@ class Gate:
 
     async def until_arrived(self, operations: int) -> None:
         """Wait until so many operations wait at the gate."""
-        async with asyncio.timeout(ARRIVAL_DEADLINE_S), self._arrivals:
+        async with asyncio.timeout(DEADLINE_S), self._arrivals:
             await self._arrivals.wait_for(lambda: self.arrived >= operations)
 
 

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.patience import sidecar_environment
+
 ROOT: Final = Path(__file__).parents[2]
 START_DEADLINE_S: Final = 20.0
 STOP_DEADLINE_S: Final = 10.0
@@ -62,7 +64,7 @@ def launch(
 ) -> "subprocess.Popen[bytes]":
     """Start ``spendgate sidecar``; it logs to ``log`` in its directory. `settings` become SPENDGATE_... variables.
 
-    `root` is where its sources are.
+    It is `PATIENT` where they do not say otherwise. `root` is where its sources are.
     """
     directory.mkdir(parents=True, exist_ok=True)
     environment = {
@@ -72,7 +74,7 @@ def launch(
         "SPENDGATE_PORT": "auto",
         "SPENDGATE_ADMIN_PORT": "auto",
         **({"SPENDGATE_RULES": str(rules)} if rules is not None else {}),
-        **{f"SPENDGATE_{name.upper()}": str(value) for name, value in settings.items()},
+        **sidecar_environment(settings),
     }
     with (directory / "log").open("wb") as output:
         return subprocess.Popen(

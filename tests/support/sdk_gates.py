@@ -8,8 +8,6 @@ from spendgate import Spendgate, UserUsage
 
 TIMEOUT_S: Final = 20.0
 """No test depends on how fast a busy machine answers."""
-PATIENT: Final = {"deadline_ms": 10_000, "command_timeout_ms": 10_000, "connect_timeout_ms": 10_000}
-"""Settings of a sidecar that never answers by a failure policy because the machine is busy."""
 DEADLINE_S: Final = 30.0
 POLL_S: Final = 0.02
 

@@ -14,6 +14,7 @@ from sidecar.listeners import Listeners as SidecarListeners
 from sidecar.service import running_sidecar
 from sidecar.settings import Settings
 from tests.support.control_plane import control_settings
+from tests.support.patience import sidecar_environment
 
 START_DEADLINE_S = 20.0
 
@@ -67,13 +68,13 @@ def _in_a_thread(serving: Serving[Listeners]) -> Iterator[Listeners]:
 def sidecar_in_a_thread(
     directory: Path, redis_url: str, **settings: object
 ) -> contextlib.AbstractContextManager[SidecarListeners]:
-    """Run a sidecar on free loopback ports; `settings` become SPENDGATE_... variables."""
+    """Run a sidecar on free loopback ports; `settings` become SPENDGATE_... variables, patient by default."""
     environment = {
         "SPENDGATE_REDIS_URL": redis_url,
         "SPENDGATE_DATA_DIR": str(directory),
         "SPENDGATE_PORT": "auto",
         "SPENDGATE_ADMIN_PORT": "auto",
-        **{f"SPENDGATE_{name.upper()}": str(value) for name, value in settings.items()},
+        **sidecar_environment(settings),
     }
     configured = Settings.read(environment, {})
     return _in_a_thread(lambda fail: running_sidecar(configured, on_failure=fail))

@@ -85,7 +85,7 @@ async def roll_over(stage: Stage, *, midnight: Callable[[], datetime], zone: str
     start = midnight() - timedelta(seconds=BEFORE_MIDNIGHT_S)
     clock.set_to(start)
     rules = write_rules(stage.directory / "rules.yaml", template("free", 1_000_000, window="day"), timezone=zone)
-    settings = {"workspace": stage.workspace, "deadline_ms": 1000, "command_timeout_ms": 500}
+    settings = {"workspace": stage.workspace, "deadline_ms": 1000, "command_timeout_ms": 500, "connect_timeout_ms": 50}
     sidecars = await stage.enter(running_sidecars(SIDECARS, stage.directory / "eight", clock.url, rules, **settings))
     clock.set_to(start)
     load = await stage.load([sidecar.url for sidecar in sidecars])
