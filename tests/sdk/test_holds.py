@@ -205,9 +205,9 @@ def test_a_second_settle_that_is_wrong_does_not_open_the_hold_again(gate: Spendg
         assert not hold.is_open
 
 
-def test_a_request_that_is_no_json_leaves_nothing_behind(url: str, user: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_no_request_can_hold_leaves_nothing_behind(url: str, user: str, caplog: pytest.LogCaptureFixture) -> None:
     """Nothing was sent, so nothing is given back for a user who cannot even be named."""
-    with Spendgate(url, timeout_s=TIMEOUT_S) as gate, pytest.raises(TypeError, match="JSON"):
+    with Spendgate(url, timeout_s=TIMEOUT_S) as gate, pytest.raises(TypeError, match="user_id"):
         gate.reserve(object(), estimate_usd="0.5")  # type: ignore[arg-type] - what untyped callers give
 
     assert "errand failed" not in caplog.text

@@ -33,6 +33,8 @@ def read_address(url: str | None) -> Address:
     Raises `ValueError` for what is no address of a sidecar.
     """
     text = url or os.environ.get("SPENDGATE_URL") or DEFAULT_URL
+    if not isinstance(text, str):
+        raise TypeError(f"url must be a str, not {text!r}: {FORMS}")
     parts = urlsplit(text)
     if parts.query or parts.fragment or parts.username is not None:
         raise ValueError(f"{text!r} has a part that no sidecar's address has: {FORMS}")

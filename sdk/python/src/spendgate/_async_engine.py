@@ -5,13 +5,15 @@ import copy
 import logging
 
 from spendgate._callback import tell_async
-from spendgate._calls import Call, resolution
+from spendgate._calls import Call, charge, resolution
 from spendgate._core import Core, raise_for_block
 from spendgate._courier import Courier
+from spendgate._delivery import passes
 from spendgate._exchange import AsyncAnswers, Reply, Unreachable
+from spendgate._policies import UNAVAILABLE
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement
-from spendgate.errors import SpendgateUnavailableError
+from spendgate.errors import SpendgateError, SpendgateUnavailableError
 
 log = logging.getLogger("spendgate")
 
@@ -50,6 +52,8 @@ class AsyncEngine:
                 self.give_back(call)
             raise
         raise_for_block(decision)
+        if decision.reason == UNAVAILABLE and call.operation == "check":
+            await self._keep(charge(call))
         return decision
 
     def give_back(self, call: Call) -> None:
@@ -61,15 +65,20 @@ class AsyncEngine:
         """Settle or release; None if it is kept and delivered later. What is known is not lost, whatever is raised."""
         try:
             return await self.resolve(call)
-        except SpendgateUnavailableError as error:
+        except SpendgateError as error:
+            if not passes(error):
+                raise
             log.warning("%s is kept and sent later: %s", call, error)
-            await asyncio.wrap_future(self.courier.keep(call))
+            await self._keep(call)
             return None
         except Exception:
             raise
         except BaseException:
             self.courier.deliver(call)
             raise
+
+    async def _keep(self, call: Call) -> None:
+        await asyncio.wrap_future(self.courier.keep(call))
 
     async def resolve(self, call: Call) -> Settlement:
         """Settle, release or extend; raises `SpendgateUnavailableError` without an answer."""

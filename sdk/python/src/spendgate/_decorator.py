@@ -37,6 +37,13 @@ class Terms:
         return BoundTerms(terms=self, signature=signature)
 
 
+def refuse_generators(function: Callable[..., Any]) -> None:
+    """Raise `TypeError` for what returns before it has done anything, so that no return says what a call did cost."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        name = getattr(function, "__qualname__", repr(function))
+        raise TypeError(f"budgeted cannot tell when the generator {name} ends: open a hold inside of it")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoundTerms:
     """The terms for one function."""

@@ -11,7 +11,7 @@ from typing import Final
 from spendgate._calls import Call
 from spendgate._journal import Journal
 from spendgate.decisions import Settlement
-from spendgate.errors import SpendgateRequestError, SpendgateUnavailableError
+from spendgate.errors import SpendgateError, SpendgateRequestError, SpendgateUnavailableError
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
@@ -26,7 +26,17 @@ CONFLICT: Final = 409
 NOT_NOW: Final = frozenset({401, 403, 408, 429})
 """Refusals that are not about the call itself: a token that is changed, or too much at once. They pass."""
 
+CHARGED_ALREADY: Final = "not_a_hold"
+"""A check that was allowed without an answer is charged by a settle; this says that the check itself had arrived."""
+
 log = logging.getLogger("spendgate")
+
+
+def passes(error: SpendgateError) -> bool:
+    """Say whether an operation that failed so may succeed later, as it is."""
+    return isinstance(error, SpendgateUnavailableError) or (
+        isinstance(error, SpendgateRequestError) and error.status in NOT_NOW
+    )
 
 
 class _Outcome(Enum):
@@ -113,10 +123,11 @@ class Delivery:
         except SpendgateRequestError as error:
             if call.operation == "release" and error.status in {NOT_FOUND, CONFLICT}:
                 return self._judge_release(call, error)
-            if error.status in NOT_NOW:
+            if passes(error):
                 log.warning("%s is not taken now, and waits: %s", call, error.message)
                 return _Outcome.NO_ANSWER
-            log.log(logging.ERROR, "%s was refused, and is given up: %s: %s", call, error.message, call.fields)
+            level = logging.INFO if error.code == CHARGED_ALREADY else logging.ERROR
+            log.log(level, "%s was refused, and is given up: %s: %s", call, error.message, call.fields)
         return _Outcome.DONE
 
     def _judge_release(self, call: Call, error: SpendgateRequestError) -> _Outcome:

@@ -6,13 +6,15 @@ from concurrent.futures import TimeoutError as NotInTime
 from typing import Final
 
 from spendgate._callback import tell
-from spendgate._calls import Call, resolution
+from spendgate._calls import Call, charge, resolution
 from spendgate._core import Core, raise_for_block
 from spendgate._courier import Courier
+from spendgate._delivery import passes
 from spendgate._exchange import Answers, Reply, Unreachable
+from spendgate._policies import UNAVAILABLE
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement
-from spendgate.errors import SpendgateUnavailableError
+from spendgate.errors import SpendgateError, SpendgateUnavailableError
 
 KEEP_S: Final = 5.0
 """How long a settle that could not be delivered waits until it is written down."""
@@ -54,6 +56,8 @@ class Engine:
                 self.give_back(call)
             raise
         raise_for_block(decision)
+        if decision.reason == UNAVAILABLE and call.operation == "check":
+            self._keep(charge(call))
         return decision
 
     def give_back(self, call: Call) -> None:
@@ -64,20 +68,24 @@ class Engine:
     def settle(self, call: Call) -> Settlement | None:
         """Settle or release; None if it is kept and delivered later. What is known is not lost, whatever is raised."""
         try:
-            settlement = self.resolve(call)
-        except SpendgateUnavailableError as error:
+            return self.resolve(call)
+        except SpendgateError as error:
+            if not passes(error):
+                raise
             log.warning("%s is kept and sent later: %s", call, error)
-            try:
-                self.courier.keep(call).result(KEEP_S)
-            except NotInTime:
-                log.log(logging.ERROR, "%s is not written down yet: %s", call, call.fields)
+            self._keep(call)
             return None
         except Exception:
             raise
         except BaseException:
             self.courier.deliver(call)
             raise
-        return settlement
+
+    def _keep(self, call: Call) -> None:
+        try:
+            self.courier.keep(call).result(KEEP_S)
+        except NotInTime:
+            log.log(logging.ERROR, "%s is not written down yet: %s", call, call.fields)
 
     def resolve(self, call: Call) -> Settlement:
         """Settle, release or extend; raises `SpendgateUnavailableError` without an answer."""

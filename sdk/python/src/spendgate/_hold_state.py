@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from spendgate import _calls
 from spendgate._calls import DEFAULT_TTL_S, Call
+from spendgate._policies import UNAVAILABLE
 from spendgate.amounts import Amount
 from spendgate.decisions import Decision
 from spendgate.usage import Usage
@@ -107,14 +108,20 @@ class HoldState:
         return None if output_tokens is None else self.actual(None, Usage(output_tokens=output_tokens, **usage))
 
     def ending(self, *, outcome_unknown: bool) -> tuple[Call | None, str]:
-        """Return how an end without a settle is settled, with what the log says; None leaves it to its expiry."""
+        """Return how an end without a settle is settled, with what the log says; None leaves it to its expiry.
+
+        What no sidecar answered for may be held nowhere, so nothing would expire: its estimate is settled either way.
+        """
         known = self.known()
         if known is not None:
             return known, "settled with what was noted"
-        estimated = None if outcome_unknown else self.estimated()
+        expires = self.decision.reason != UNAVAILABLE
+        estimated = None if outcome_unknown and expires else self.estimated()
         if estimated is not None:
             return estimated, "settled with its estimate: nothing was noted"
-        return None, "left to its expiry: its outcome is not known"
+        if expires:
+            return None, "left to its expiry: its outcome is not known"
+        return None, "NOT CHARGED: nothing was noted, its estimate has no bound, and no sidecar knows of it"
 
     def ending_level(self, call: Call | None) -> int:
         """Return how loudly an end without a settle is logged."""

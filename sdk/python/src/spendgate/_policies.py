@@ -14,6 +14,9 @@ from spendgate.decisions import Decision, StorePolicy
 MAX_USERS: Final = 10_000
 """Of more users, those that called longest ago are forgotten."""
 
+UNAVAILABLE: Final = "sidecar_unavailable"
+"""The reason of a decision that this client made by itself."""
+
 Fail = Literal["closed", "open"]
 
 
@@ -30,7 +33,7 @@ class FailurePolicies:
     """The last `on_store_failure` of each user. Safe for threads."""
 
     def __init__(self, fail: Fail) -> None:
-        if fail not in {"closed", "open"}:
+        if fail not in ("closed", "open"):
             raise ValueError(f"fail must be 'closed' or 'open', not {fail!r}")
         self._fail = fail
         self._told: OrderedDict[str, _Told] = OrderedDict()
@@ -60,7 +63,7 @@ class FailurePolicies:
         return Decision(
             decision="allow" if allowed else "block",
             allowed=allowed,
-            reason="sidecar_unavailable",
+            reason=UNAVAILABLE,
             request_id=call.request_id,
             degraded=True,
             user_id=call.user_id,

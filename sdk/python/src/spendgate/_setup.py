@@ -41,9 +41,11 @@ class Options:
     transport: Answers | None
 
     def exchange(self) -> Exchange:
-        """Return what transports say; raises `ValueError` for a wrong address or timeout."""
-        if not 0 < self.timeout_s < float("inf"):
+        """Return what transports say; raises `ValueError` and `TypeError` for an option that is wrong."""
+        if not isinstance(self.timeout_s, int | float) or not 0 < self.timeout_s < float("inf"):
             raise ValueError(f"timeout_s must be a number of seconds above 0, not {self.timeout_s!r}")
+        if self.on_budget_warning is not None and not callable(self.on_budget_warning):
+            raise TypeError(f"on_budget_warning must be a function, not {self.on_budget_warning!r}")
         token = self.token or os.environ.get("SPENDGATE_DECISION_TOKEN")
         return Exchange(read_address(self.url), timeout_s=self.timeout_s, token=token)
 

@@ -1,5 +1,6 @@
 """The awaiting client."""
 
+import asyncio
 import copy
 import functools
 import inspect
@@ -12,7 +13,7 @@ from typing import ParamSpec, Self, TypeVar, Unpack
 from spendgate import _calls
 from spendgate._calls import DEFAULT_TTL_S, Meta
 from spendgate._core import usage_path
-from spendgate._decorator import FromArguments, FromResult, Terms
+from spendgate._decorator import FromArguments, FromResult, Terms, refuse_generators
 from spendgate._exchange import Answers
 from spendgate._hold_state import HoldState
 from spendgate._options import ReserveOptions
@@ -188,6 +189,7 @@ class AsyncSpendgate:
         terms = Terms(user_id=user_id, estimate_usd=estimate_usd, usage=usage, cost=cost, tier=tier, group=group)
 
         def decorate(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+            refuse_generators(function)
             if not inspect.iscoroutinefunction(function):
                 raise TypeError("budgeted decorates coroutine functions; Spendgate has one for plain functions")
             bound = terms.bind(function)
@@ -211,8 +213,10 @@ class AsyncSpendgate:
 
         Open holds are closed with an unknown outcome.
         """
-        self._engine.courier.close()
-        await self._engine.close()
+        try:
+            await asyncio.to_thread(self._engine.courier.close)
+        finally:
+            await self._engine.close()
 
     def telling(self, on_budget_warning: OnBudgetWarning | None) -> Self:
         """Return a client that tells another callback of warnings, and shares everything else with this one."""

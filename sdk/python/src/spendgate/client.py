@@ -12,7 +12,7 @@ from typing import ParamSpec, Self, TypeVar, Unpack
 from spendgate import _calls
 from spendgate._calls import DEFAULT_TTL_S, Meta
 from spendgate._core import usage_path
-from spendgate._decorator import FromArguments, FromResult, Terms
+from spendgate._decorator import FromArguments, FromResult, Terms, refuse_generators
 from spendgate._exchange import Answers
 from spendgate._hold_state import HoldState
 from spendgate._options import ReserveOptions
@@ -23,9 +23,6 @@ from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement, UserUsage
 from spendgate.hold import Hold
 from spendgate.usage import Usage
-
-ENDS_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-"""What returns before it has done anything, so that no return says what a call did cost."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -201,7 +198,8 @@ class Spendgate:
         terms = Terms(user_id=user_id, estimate_usd=estimate_usd, usage=usage, cost=cost, tier=tier, group=group)
 
         def decorate(function: Callable[P, R]) -> Callable[P, R]:
-            if any(ends_later(function) for ends_later in ENDS_LATER):
+            refuse_generators(function)
+            if inspect.iscoroutinefunction(function):
                 raise TypeError("budgeted decorates plain functions; AsyncSpendgate has one for coroutine functions")
             bound = terms.bind(function)
 
