@@ -52,6 +52,7 @@ class Kind(StrEnum):
     UNATTRIBUTED = EventType.UNATTRIBUTED
     ADJUSTED = EventType.ADJUSTED
     ERASED = EventType.ERASED
+    REPAIRED = EventType.REPAIRED
     DEGRADED = EventType.DEGRADED
     VOIDED = EventType.VOIDED
     STORE_LOST = "store_lost"

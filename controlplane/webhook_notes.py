@@ -149,6 +149,7 @@ def _event_line(kind: Kind, event: Event) -> str:
         Kind.DEGRADED: "was let through without the store",
         Kind.VOIDED: "was told no, and is not charged",
         Kind.ERASED: "is the new name of a user who was erased",
+        Kind.REPAIRED: "had a counter that was put right",
     }
     parts = [f"{event.user_id or '(no user)'} {words[kind]}"]
     if event.spend_nanos is not None:

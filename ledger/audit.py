@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final
 
 from ledger.audit_breakdown import compare_breakdown
-from ledger.audit_difference import Difference
+from ledger.audit_difference import Difference, Figure, FigureKind
 from ledger.audit_snapshot import CounterKey, Snapshot, TotalKey, read_snapshot
 from ledger.connection import StoreTimeouts, connect
 from ledger.decisions import EVENT_RETENTION_MS, RETENTION_MS
@@ -86,7 +86,11 @@ def compare(snapshot: Snapshot) -> Iterator[Difference]:
     yield from _compare_breakdown(snapshot)
 
 
-def _is_complete(snapshot: Snapshot, window: Window) -> bool:
+def _figure(kind: FigureKind, key: CounterKey | TotalKey) -> Figure:
+    return Figure(kind=kind, name=key[1], window=key[0])
+
+
+def is_complete(snapshot: Snapshot, window: Window) -> bool:
     """Say whether the records of every charge in a window are still kept."""
     return window.start_s * 1000 >= snapshot.at_ms - RETENTION_MS + RETENTION_MARGIN_MS
 
@@ -110,12 +114,12 @@ def _compare_counters(snapshot: Snapshot) -> Iterator[Difference]:
         found_held = counter.held_nanos if counter else 0
         found_spend = counter.spend_nanos if counter else 0
         if found_held != held[key]:
-            yield Difference(f"{name}, held", "exactly", held[key], found_held)
-        is_exact = _is_complete(snapshot, window) and not (counter and counter.seeded)
+            yield Difference(f"{name}, held", "exactly", held[key], found_held, _figure(FigureKind.HELD, key))
+        is_exact = is_complete(snapshot, window) and not (counter and counter.seeded)
         if is_exact and found_spend != spend[key]:
-            yield Difference(f"{name}, spend", "exactly", spend[key], found_spend)
+            yield Difference(f"{name}, spend", "exactly", spend[key], found_spend, _figure(FigureKind.SPEND, key))
         if not is_exact and found_spend < spend[key]:
-            yield Difference(f"{name}, spend", "at least", spend[key], found_spend)
+            yield Difference(f"{name}, spend", "at least", spend[key], found_spend, _figure(FigureKind.SPEND, key))
 
 
 def _compare_totals(snapshot: Snapshot) -> Iterator[Difference]:
@@ -126,8 +130,9 @@ def _compare_totals(snapshot: Snapshot) -> Iterator[Difference]:
     for key in sorted(snapshot.totals.keys() | spend.keys(), key=lambda key: (key[0].code, key[1])):
         window, tier = key
         found = snapshot.totals.get(key, 0)
-        if _is_complete(snapshot, window) and found != spend[key]:
-            yield Difference(f"tier {tier}, {window.code}, spend", "exactly", spend[key], found)
+        if is_complete(snapshot, window) and found != spend[key]:
+            figure = _figure(FigureKind.TOTAL, key)
+            yield Difference(f"tier {tier}, {window.code}, spend", "exactly", spend[key], found, figure)
 
 
 def _compare_days(snapshot: Snapshot) -> Iterator[Difference]:
@@ -141,12 +146,15 @@ def _compare_days(snapshot: Snapshot) -> Iterator[Difference]:
             continue
         total = sum(day.spend_nanos for day in days if day is not None)
         if total != counter.spend_nanos:
-            yield Difference(f"user {user_id}, {window.code}, its days' spend", "exactly", total, counter.spend_nanos)
+            name, found = f"user {user_id}, {window.code}, its days' spend", counter.spend_nanos
+            # What is more than the days have may be right: one of them may have lost something.
+            figure = _figure(FigureKind.DAYS, (window, user_id)) if total > found else None
+            yield Difference(name, "exactly", total, found, figure)
 
 
 def _compare_breakdown(snapshot: Snapshot) -> Iterator[Difference]:
     days = {record.day for record in snapshot.records} | snapshot.breakdown.keys()
-    return compare_breakdown(snapshot, frozenset(day for day in days if _is_complete(snapshot, day)))
+    return compare_breakdown(snapshot, frozenset(day for day in days if is_complete(snapshot, day)))
 
 
 def _days_of(window: Window, calendar_text: str) -> list[Window]:
@@ -165,4 +173,5 @@ def _compare_index(snapshot: Snapshot) -> Iterator[Difference]:
     for record in snapshot.records:
         if record.state == "open" and record.key not in snapshot.indexed_holds:
             name = f"user {record.user_id}, request {record.request_id}, missing in the index of open holds"
-            yield Difference(name, "held", record.held_nanos, 0)
+            figure = Figure(kind=FigureKind.HOLD, name=record.user_id, record=record.key)
+            yield Difference(name, "held", record.held_nanos, 0, figure)

@@ -22,6 +22,8 @@ SCAN_COUNT: Final = 1000
 
 CounterKey = tuple[Window, str]
 TotalKey = tuple[Window, str]
+Share = tuple[Window, str, int]
+"""Of a total, in a partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Snapshot:
     at_ms: int
     counters: dict[CounterKey, KeptCounter] = field(default_factory=dict)
     totals: dict[TotalKey, int] = field(default_factory=dict)
+    shares: dict[Share, int] = field(default_factory=dict)
     breakdown: dict[Window, Rows] = field(default_factory=dict)
     records: list[KeptRecord] = field(default_factory=list)
     indexed_holds: set[bytes] = field(default_factory=set)
@@ -117,6 +120,10 @@ def _in_workspace(key: bytes) -> bytes:
     return key.split(b":", 2)[2]
 
 
+def _partition(key: bytes) -> int:
+    return int(key.split(b":", 3)[2].strip(b"{}"))
+
+
 def _kind(key: bytes) -> str:
     return _rest(key).partition(":")[0]
 
@@ -136,8 +143,9 @@ def _read_counter(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> 
 
 
 def _read_total(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> None:
-    total_key = _window_and_name(key)
-    snapshot.totals[total_key] = snapshot.totals.get(total_key, 0) + int(value.get(b"spend", 0))
+    total_key, share = _window_and_name(key), int(value.get(b"spend", 0))
+    snapshot.totals[total_key] = snapshot.totals.get(total_key, 0) + share
+    snapshot.shares[*total_key, _partition(key)] = share
 
 
 def _read_record(snapshot: Snapshot, key: bytes, value: bytes) -> None:

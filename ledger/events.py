@@ -38,6 +38,7 @@ class EventType(StrEnum):
     DEGRADED = "degraded"
     VOIDED = "voided"
     ERASED = "erased"
+    REPAIRED = "repaired"
 
 
 ACTIONS: Final = frozenset({EventType.BLOCKED, EventType.WARNED, EventType.DRY_RUN})

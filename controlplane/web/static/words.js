@@ -10,6 +10,7 @@ export const EVENTS = {
   overrun: ["Overrun", "amber"], late_settle: ["Late settle", ""], reconstructed: ["Reconstructed", ""],
   unpriced: ["Unpriced", "amber"], unattributed: ["Unattributed", "amber"], adjusted: ["Adjusted", "green"],
   degraded: ["Allowed without the store", "amber"], voided: ["Undone", ""], erased: ["Erased", "green"],
+  repaired: ["Repaired", "green"],
 };
 
 const REASONS = {
