@@ -1,7 +1,7 @@
 """`spendgate audit --repair`: what was tampered with is put right, exactly that, and never under a call in flight."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,30 +185,42 @@ async def test_each_correction_is_an_event(house: House) -> None:
     assert nanos(1.5) + 7 == event.spend_nanos
 
 
-async def test_a_call_between_reading_and_writing_stops_the_repair(
-    house: House, monkeypatch: pytest.MonkeyPatch
+async def _come_and_go(house: House) -> None:
+    """Leave every figure as it was: only the history of the data tells."""
+    await house.call(Operation.RESERVE, "alice", "late")
+    await house.ledger.resolve([Resolution(operation=Operation.RELEASE, user_id="alice", request_id="late")])
+
+
+async def _tamper(house: House) -> None:
+    """Change a figure without a trace in the history."""
+    await house.client.hincrby(house.counter("alice", 0), "spend", 2)
+
+
+@pytest.mark.parametrize("interfere", [_come_and_go, _tamper])
+async def test_what_changes_between_reading_and_writing_stops_the_repair(
+    house: House, monkeypatch: pytest.MonkeyPatch, interfere: Callable[[House], Awaitable[None]]
 ) -> None:
-    """The program sees that the partition has moved, writes nothing, and the next try reads anew."""
+    """The program sees it and writes nothing; the next try reads anew."""
     await house.client.hincrby(house.counter("alice", 0), "spend", 5)
-    real, calls = ledger.repairs.Repair._run, iter(range(3))
+    real = Repair._run
+    answers: list[Any] = []
 
     async def run(self: Repair, *arguments: Any) -> Any:
-        number = next(calls)
-        if number == 0:
-            await house.call(Operation.CHECK, "alice", f"late-{number}")
+        if not answers:
+            await interfere(house)
         answers.append(await real(self, *arguments))
         return answers[-1]
 
-    answers: list[Any] = []
-    monkeypatch.setattr(ledger.repairs.Repair, "_run", run)
+    monkeypatch.setattr(Repair, "_run", run)
     report = await repair_store(house.url, house.workspace, apply=True)
     assert [True, False] == [answer is None for answer in answers]
     assert report.after is not None
     assert [] == report.after.differences
 
 
+@pytest.mark.parametrize("apply", [True, False])
 async def test_a_workspace_that_is_always_written_to_is_left_alone(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, monkeypatch: pytest.MonkeyPatch, apply: bool
 ) -> None:
     """A figure in motion is no fault: it is said, and nothing is touched."""
     real = ledger.repairs.read_snapshot
@@ -220,6 +232,6 @@ async def test_a_workspace_that_is_always_written_to_is_left_alone(
 
     monkeypatch.setattr(ledger.repairs, "read_snapshot", read)
     await house.client.hincrby(house.counter("alice", 0), "spend", 5)
-    report = await repair_store(house.url, house.workspace, apply=True)
+    report = await repair_store(house.url, house.workspace, apply=apply)
     assert (True, []) == (report.is_busy, report.corrections)
     assert 1 <= len((await audit_store(house.url, house.workspace)).differences)
