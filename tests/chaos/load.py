@@ -21,7 +21,10 @@ RESERVE_SHARE: Final = 0.3
 
 
 class Load:
-    """Calls through sidecars, by several callers at once; `truth` is what they know. `urls` may change meanwhile."""
+    """Calls through sidecars, by several callers at once; `truth` is what they know. `urls` may change meanwhile.
+
+    Each caller rests for `pause_s` between two calls.
+    """
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class Load:
         callers: int = CALLERS,
         prefix: str = "deal",
         reserve_share: float = RESERVE_SHARE,
+        pause_s: float = 0.0,
     ) -> None:
         self.truth = Truth()
         self.urls = list(urls)
@@ -44,6 +48,7 @@ class Load:
         self._callers = callers
         self._prefix = prefix
         self._reserve_share = reserve_share
+        self._pause_s = pause_s
         self._stop = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -91,8 +96,8 @@ class Load:
 
     async def _call_on(self) -> None:
         while not self._stop.is_set():
-            if not await self.advance(self._new_deal()):
-                await asyncio.sleep(PAUSE_S)
+            is_done = await self.advance(self._new_deal())
+            await asyncio.sleep(self._pause_s if is_done else max(PAUSE_S, self._pause_s))
 
     def _new_deal(self) -> Deal:
         deal = Deal(
