@@ -32,7 +32,7 @@ class Lineage:
 
 
 def decode_place(reply: list[Any]) -> Place | None:
-    """Return the place that a program told; None for a run that changed nothing."""
+    """Return the place that a program told; None for a run that has none."""
     return Place(reply[0].decode(), reply[1]) if reply else None
 
 

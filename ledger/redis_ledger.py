@@ -61,7 +61,8 @@ class RedisLedger:
         self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
         self._shelves = [PlanShelf(keys) for keys in self._partitions]
         self.places: list[Place | None] = [None] * partitions
-        """Of each partition the place of the last `admit` or `resolve` that has returned; None: it changed nothing."""
+        """Of each partition the place of the last `admit` or `resolve` that has returned; None: it changed nothing, and
+        told no answer again."""
 
     def partition_of(self, user_id: str) -> int:
         """Return the partition of a user."""

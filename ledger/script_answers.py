@@ -54,7 +54,7 @@ CONFLICTS = {
 
 
 def decode_admission(admission: Admission, reply: list[Any]) -> Admitted:
-    """Return what ``lua/admit.lua`` answered to one call."""
+    """Return what ``lua/admit.lua`` answered to one call; a replay gives the admission the amount of then."""
     status = reply[0]
     if status == b"ok":
         plan = admission.plan
@@ -63,6 +63,7 @@ def decode_admission(admission: Admission, reply: list[Any]) -> Admitted:
         revision, tier, kept_terms = decode_context(reply[2].decode())
         decision = _decision(admission, reply[1], kept_terms, tier, revision)
         decision.replayed = True
+        admission.amount_nanos = int(reply[4])  # What prices made of it then, not now.
         if admission.operation is Operation.RESERVE:
             decision.hold_state = HoldState(reply[3].decode())
         return decision

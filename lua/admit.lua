@@ -12,11 +12,12 @@
 --       attempt (who asks, in case the answer is lost; may be empty)
 -- Returns for each call one of
 --   { "ok", answer }                           answer: now outcome decider reason retry_after, then lines_text
---   { "replay", answer, context, state }       the first answer of this request id
+--   { "replay", answer, context, state, amount }   the first answer of this request id, and what it was about
 --   { "mismatch", sent }                       the id was used with another body
 --   { "stale", now } { "late", now }           nothing written: plan again; too late
 --   { "overflow" }                             a counter would pass the cap
--- and last { lineage, number of the run } (include/lineage.lua); nothing in it if the run changed nothing
+-- and last { lineage, number of the run } (include/lineage.lua); if the run changed nothing, that of the last one, and
+-- nothing in it without a replay
 -- Without flags the server refuses this program as a whole when `maxmemory` is reached.
 -- @include arguments numbers clock counters rules lines events
 
@@ -71,7 +72,8 @@ local function first_answer(call, record)
   if note_attempt(record, call.attempt) and record.fields.op == 'reserve' then
     record.holds_key, record.due_key = call.holds_key, due_key
   end
-  return { 'replay', record.fields.answer, record.fields.context, state }
+  local amount = record.fields.op == 'reserve' and record.fields.amount or record.fields.charged
+  return { 'replay', record.fields.answer, record.fields.context, state, amount }
 end
 
 -- Is the plan right for the store's time, and would every counter stay within the cap?
@@ -215,6 +217,7 @@ local function run(run_keys, run_arguments)
   local place = write_all(events_key, tiers_key, lineage_key, max_events) -- 5. write
   if has_replay and not place[1] then
     lineages.touch(lineage_key)
+    place = lineages.standing(lineage_key)
   end
   answers[#answers + 1] = place
   return answers

@@ -14,7 +14,8 @@
 --   { "replay", answer, context, deadline }                unpriced, then lines_text
 --   { "conflict", code } { "missing" } { "too_old" } { "future" } { "done" }
 --   { "mismatch", sent } { "stale", now }           of a record: the id was used with another body; plan again
--- and last { lineage, number of the run } (include/lineage.lua); nothing in it if the run changed nothing
+-- and last { lineage, number of the run } (include/lineage.lua); if the run changed nothing, that of the last one, and
+-- nothing in it without a replay
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
 -- @include arguments numbers clock counters rules lines events
 
@@ -60,12 +61,17 @@ local function run(run_keys, run_arguments)
   prefix, max_events = next_argument(), next_argument()
   read_plans()
   read_labels()
-  local answers = {}
+  local answers, has_replay = {}, false
   for index = 1, tonumber(next_argument()) do
     local operation = next_operation()
     answers[index] = operations[operation.op](operation)
+    has_replay = has_replay or answers[index][1] == 'replay'
   end
-  answers[#answers + 1] = write_all(events_key, tiers_key, lineage_key, max_events)
+  local place = write_all(events_key, tiers_key, lineage_key, max_events)
+  if has_replay and not place[1] then
+    place = lineages.standing(lineage_key)
+  end
+  answers[#answers + 1] = place
   write_unattributed()
   return answers
 end

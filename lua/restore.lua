@@ -128,8 +128,7 @@ local function run(run_keys, run_arguments)
   local place = write_all(events_key, tiers_key, lineage_key, max_events)
   write_unattributed()
   if not place[1] then
-    local lineage, sequence = lineages.current(lineage_key)
-    place = { lineage, tonumber(sequence) }
+    place = lineages.standing(lineage_key)
   end
   answers[#answers + 1] = place
   return answers

@@ -19,8 +19,11 @@ from ledger.decisions import Decision, HoldState, Operation, Outcome, Reason, Se
 from ledger.errors import StoreError, StoreFull, StoreNotAsked, StoreOverloaded
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.places import Place
+from ledger.plans import compile_plan
 from ledger.restores import Restore, RestoreKind
+from ledger.rules import EMPTY_RULE_SET
 from sidecar.append_log import AppendLog, LogLimits, LogUnavailable
+from sidecar.done_operations import Replan, done_admissions, done_resolutions
 from sidecar.journal_entries import (
     Closed,
     DoneBatch,
@@ -30,8 +33,6 @@ from sidecar.journal_entries import (
     Row,
     Writer,
     closed_entry,
-    done_admissions,
-    done_resolutions,
     lineage_entry,
     open_entry,
     restore_of_admission,
@@ -65,7 +66,7 @@ class Journal:
     `open` has what the store has not acknowledged, oldest first; `known` the lineage of each partition up to which
     everything is in the store's data, and `last` the last place that was noted in it since; `recovering` has the
     partitions that have lost some of it. `on_change` is called when any of them changed, `on_work` when there is
-    something to replay, `on_failure` when something could not be kept.
+    something to replay, `on_failure` when something could not be kept; `replan` is asked for the plans of other times.
     """
 
     def __init__(self, directory: Path, *, limits: LogLimits, now_ms: Callable[[], int], landing_ms: int) -> None:
@@ -77,6 +78,7 @@ class Journal:
         self.on_change: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self.on_work: Callable[[], None] = lambda: None
+        self.replan: Replan = partial(compile_plan, EMPTY_RULE_SET)
         self.log = AppendLog(directory, limits=limits, checkpoint=self._checkpoint)
         self._now_ms = now_ms
         self._landing_ms = landing_ms
@@ -105,7 +107,8 @@ class Journal:
     ) -> None:
         """Note a batch of checks and reserves that the store has answered."""
         if place is not None:
-            self.log.write(partial(self._done_entry, partition, place, partial(done_admissions, admissions, answers)))
+            done = partial(done_admissions, admissions, answers, self.replan)
+            self.log.write(partial(self._done_entry, partition, place, done))
             self.look_at(partition, place)
 
     def note_resolutions(
@@ -113,7 +116,8 @@ class Journal:
     ) -> None:
         """Note a batch of settles, releases, extends and direct charges that the store has answered."""
         if place is not None:
-            self.log.write(partial(self._done_entry, partition, place, partial(done_resolutions, resolutions, answers)))
+            done = partial(done_resolutions, resolutions, answers, self.replan)
+            self.log.write(partial(self._done_entry, partition, place, done))
             self.look_at(partition, place)
 
     def has_open(self, user_id: str, request_id: str) -> bool:

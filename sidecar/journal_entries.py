@@ -10,18 +10,17 @@ costs more than what follows until they are told again.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgpack
 
-from ledger.decisions import Decision, Operation, Settlement
-from ledger.operations import Admission, Admitted, Resolution, Resolved
+from ledger.operations import Admission, Resolution
 from ledger.places import Place
 from ledger.plan_text import dump_plan, load_plan
 from ledger.plans import Plan
-from ledger.restores import Restore, RestoreKind, answer_text
+from ledger.restores import Restore, RestoreKind
 
 REPEAT_PLANS_EVERY: Final = 500
 """Batches after which a plan is told again."""
@@ -127,49 +126,6 @@ Row = tuple[Plan | None, tuple[Any, ...]]
 def row_of_restore(restore: Restore) -> Row:
     """Return what a batch tells of an operation."""
     return restore.plan, _values(restore)
-
-
-def done_admissions(admissions: Sequence[Admission], answers: Sequence[Admitted]) -> list[Row]:
-    """Return what a batch of checks and reserves has changed: a refusal, a replay or an error has changed nothing."""
-    return [
-        (each.plan, _admission_values(each, answer))
-        for each, answer in zip(admissions, answers, strict=True)
-        if isinstance(answer, Decision) and answer.allowed and not answer.replayed
-    ]
-
-
-def _admission_values(admission: Admission, answer: Decision) -> tuple[Any, ...]:
-    """Return the values of `FIELDS`, as those of a `Restore` with the answer would be: made for every check."""
-    return (
-        admission.operation,
-        admission.user_id,
-        admission.request_id,
-        answer.at_ms,
-        admission.amount_nanos,
-        admission.sent,
-        admission.ttl_ms,
-        None,
-        admission.group,
-        admission.model,
-        admission.price_version,
-        admission.input_tokens,
-        admission.output_tokens,
-        admission.unpriced,
-        admission.attempt,
-        0,
-        admission.meta,
-        None,
-        answer_text(answer),
-    )
-
-
-def done_resolutions(resolutions: Sequence[Resolution], answers: Sequence[Resolved]) -> list[Row]:
-    """Return what a batch of settles, releases, extends and direct charges has changed; an expiry follows by itself."""
-    return [
-        row_of_restore(restore_of_resolution(resolution, answer.at_ms))
-        for resolution, answer in zip(resolutions, answers, strict=True)
-        if isinstance(answer, Settlement) and not answer.replayed and resolution.operation is not Operation.EXPIRE
-    ]
 
 
 class Writer:

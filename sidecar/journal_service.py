@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from ledger.background import Background
+from ledger.plans import Plan, compile_plan, plan_without_user
 from ledger.redis_ledger import RedisLedger
 from sidecar.allowance_log import kept_policy
 from sidecar.enforcer import Lanes
@@ -39,13 +40,15 @@ async def without_store(
     """Provide what is needed without the store, as earlier processes have left it in the data directory."""
     async with (
         kept_policy(Path(settings.data_dir), clock, metrics, rules, workers=workers) as policy,
-        kept_journal(settings, clock, metrics) as journal,
+        kept_journal(settings, clock, metrics, rules) as journal,
     ):
         yield Fallback(policy, journal)
 
 
 @contextlib.asynccontextmanager
-async def kept_journal(settings: Settings, clock: StoreClock, metrics: Metrics) -> AsyncIterator[Journal]:
+async def kept_journal(
+    settings: Settings, clock: StoreClock, metrics: Metrics, rules: RuleCache
+) -> AsyncIterator[Journal]:
     """Provide the journal of a sidecar, with its metrics. Raises `OSError` for a data directory that cannot be used."""
     opening = open_journal(
         Path(settings.data_dir),
@@ -59,10 +62,15 @@ async def kept_journal(settings: Settings, clock: StoreClock, metrics: Metrics) 
             oldest_ms = journal.oldest_open_ms()
             return 0.0 if oldest_ms is None else max(0.0, (clock.now_ms() - oldest_ms) / 1000)
 
+        def replan(user_id: str, tier: str | None, at_ms: int) -> Plan:
+            if not user_id:
+                return plan_without_user(rules.current, tier, at_ms)
+            return compile_plan(rules.current, user_id, tier, at_ms)
+
         def show() -> None:
             metrics.set_journal(len(journal.open), len(journal.recovering))
 
-        journal.on_change, journal.on_failure = show, metrics.record_journal_failure
+        journal.replan, journal.on_change, journal.on_failure = replan, show, metrics.record_journal_failure
         metrics.show_journal(size=lambda: journal.log.size, oldest_s=oldest_s)
         show()
         yield journal

@@ -61,6 +61,12 @@ function lineages.current(lineage_key)
   return lineage, sequence
 end
 
+-- Returns { lineage, number of the last run }, where the data stands without a run of one's own.
+function lineages.standing(lineage_key)
+  local lineage, sequence = lineages.current(lineage_key)
+  return { lineage, tonumber(sequence) }
+end
+
 -- Counts a run that changed something. Returns { lineage, number of the run }.
 function lineages.advance(lineage_key)
   local lineage = lineages.current(lineage_key)

@@ -13,9 +13,10 @@ from ledger.errors import StoreNotAsked, StoreUnavailable
 from ledger.operations import Admission, Resolution
 from ledger.places import Lineage, Place
 from ledger.plan_text import dump_plan, load_plan
-from ledger.restores import Restored, RestoreKind, answer_text
+from ledger.restores import Restore, Restored, RestoreKind, answer_text
+from sidecar.done_operations import Replan, done_admissions, done_resolutions
 from sidecar.journal import Journal
-from sidecar.journal_entries import DoneBatch, Reader, Writer, done_admissions, restore_of_admission
+from sidecar.journal_entries import DoneBatch, Reader, Row, Writer, restore_of_admission
 from sidecar.journal_files import open_journal
 from sidecar.journal_replay import Replayer
 from tests.support.ledger_under_test import NOON_MS, Caller, memory_under_test, nanos, rules, template
@@ -83,6 +84,19 @@ class _Ledger:
 
     async def lineage(self, _partition: int) -> Lineage:
         return self._stage.lineage
+
+
+def restored(rows: Sequence[Row]) -> Restore:
+    """Return the only operation of a batch as it is read again."""
+    told = Reader().read(Writer().batch(0, Place("l", 7), rows))
+    assert isinstance(told, DoneBatch)
+    (operation,) = told.operations
+    return operation
+
+
+def replan_of(stage: Stage) -> Replan:
+    """Return what makes plans of other times."""
+    return lambda user_id, tier, at_ms: stage.caller.plan(user_id, tier, at_ms=at_ms)
 
 
 @pytest.fixture
@@ -251,7 +265,7 @@ async def test_entries_are_read_as_they_were_written(stage: Stage) -> None:
     """Also by a reader who knows the plans only from the entries."""
     asked = [stage.check(1, meta='{"note":"x"}', attempt="a"), stage.check(2)]
     answers = await stage.under_test.ledger.admit(asked)
-    done = done_admissions(asked, answers)
+    done = done_admissions(asked, answers, replan_of(stage))
     told = Reader().read(Writer().batch(0, Place("l", 7), done))
     assert isinstance(told, DoneBatch)
     assert Place("l", 7) == told.place
@@ -287,3 +301,37 @@ async def test_what_was_done_again_and_is_lost_once_more_is_done_again_once_more
         journal.look_at(0, Place("second", 3))
         stage.lineage, stage.places = Lineage("third", {"first": 0, "second": 4}), [Place("third", 5)]
         assert {Restored.KNOWN: 1} == await stage.replay(journal)
+
+
+async def test_an_answer_that_is_told_again_is_kept_as_it_was(stage: Stage) -> None:
+    """The first telling may be lost; a day later the windows, and with other prices the amount, are still the first."""
+    first = stage.check(0.5, request_id="call", attempt="a")
+    await stage.under_test.ledger.admit([first])
+    next_day_ms = NOON_MS + 24 * 3600 * 1000
+    again = stage.check(0.5, request_id="call", attempt="b", plan=stage.caller.plan("alice", "free", at_ms=next_day_ms))
+    kept = restored(done_admissions([again], await stage.under_test.ledger.admit([again]), replan_of(stage)))
+    assert kept.plan is not None
+    assert dump_plan(first.plan) == dump_plan(kept.plan)
+    assert ("b", NOON_MS) == (kept.attempt, kept.at_ms)
+    assert kept.answer
+
+
+async def test_an_answer_under_other_rules_is_kept_without_its_numbers(stage: Stage) -> None:
+    """They would stand beside the wrong budgets."""
+    first = stage.check(0.5, request_id="call")
+    await stage.under_test.ledger.admit([first])
+    stage.caller.rule_set = rules(template("free", 7))
+    again = stage.check(0.5, request_id="call")
+    kept = restored(done_admissions([again], await stage.under_test.ledger.admit([again]), replan_of(stage)))
+    assert ("", Reason.UNDER_LIMIT) == (kept.answer, kept.reason)
+
+
+async def test_a_settlement_that_is_told_again_is_kept_with_what_it_has_charged(stage: Stage) -> None:
+    """Prices may have changed since, and with them what the same usage costs now."""
+    hold = stage.caller.admission(Operation.RESERVE, 1, tier="free", request_id="call")
+    await stage.under_test.ledger.admit([hold])
+    settle = Resolution(operation=Operation.SETTLE, user_id="alice", request_id="call", sent="usage", amount_nanos=7)
+    await stage.under_test.ledger.resolve([settle])
+    settle.amount_nanos = 9
+    kept = restored(done_resolutions([settle], await stage.under_test.ledger.resolve([settle]), replan_of(stage)))
+    assert (RestoreKind.SETTLE, 7) == (kept.kind, kept.amount_nanos)
