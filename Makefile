@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 SDK := sdk/python
 
 .PHONY: help setup browser deploy-tools system-tools docs sbom providers npm-sdk screenshots demo run test chaos soak \
-	lint check format bench lock replay-real clean
+	lint check format bench bench-quick bench-full bench-tools lock replay-real clean
 
 help:
 	@echo "make demo         a budget day in half a minute: allowed, warned, dry-run and blocked calls"
@@ -20,7 +20,8 @@ help:
 	@echo "make screenshots  the pictures of docs/images, anew"
 	@echo "make lint         lint, format and types"
 	@echo "make check        lint, types and all tests"
-	@echo "make bench        the benchmarks"
+	@echo "make bench        speed beside its baselines, in 10 minutes; renews docs/performance.md (bench-quick: a look in one)"
+	@echo "make bench-full   the same with the growth curves: rules, users, windows, thresholds"
 	@echo "make replay-real TRACE=file.csv   replay a trace of your own through two sidecars, and audit"
 	@echo "make sbom         dist/spendgate-server.cdx.json, what the image contains"
 	@echo "make docs         docs/cli.md and the operator's rules, anew"
@@ -122,8 +123,25 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup
-	$(BIN)/python -m bench
+# What the benchmarks measure beside and draw with, in an environment of its own; redis-benchmark comes with redis-server.
+BENCH_STAMP := .venv/bench/.stamp
+
+bench-tools: $(BENCH_STAMP)
+
+$(BENCH_STAMP): requirements-bench.lock $(STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $<
+	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable . --editable $(SDK)
+	@touch $@
+
+bench: bench-tools
+	.venv/bench/bin/python -m bench
+
+bench-quick: bench-tools
+	.venv/bench/bin/python -m bench --quick
+
+bench-full: bench-tools
+	.venv/bench/bin/python -m bench --full
 
 replay-real: setup
 	@test -n "$(TRACE)" || { echo "usage: make replay-real TRACE=file.csv" >&2; exit 2; }
@@ -136,11 +154,11 @@ lock: setup
 	$(COMPILE) --group deploy --output-file requirements-deploy.lock.new > /dev/null
 	$(COMPILE) pyproject.toml $(SDK)/pyproject.toml --group dev --constraint requirements.lock.new \
 		--output-file requirements-dev.lock.new > /dev/null
-	for group in providers providers-older; do \
+	for group in providers providers-older bench; do \
 		$(COMPILE) pyproject.toml $(SDK)/pyproject.toml --group $$group --constraint requirements.lock.new \
 			--output-file requirements-$$group.lock.new > /dev/null || exit 1; done
 	@for file in requirements.lock requirements-dev.lock requirements-build.lock requirements-deploy.lock \
-		requirements-providers.lock requirements-providers-older.lock; do \
+		requirements-providers.lock requirements-providers-older.lock requirements-bench.lock; do \
 		{ echo "# Made by 'make lock' from pyproject.toml. Do not edit."; cat $$file.new; } > $$file; rm $$file.new; done
 
 clean:

@@ -3,12 +3,16 @@
 ``python -m bench.baselines noop PORT``: an aiohttp handler that reads the JSON and answers a decision made beforehand.
 ``python -m bench.baselines pool PORT REDIS_URL``: one call of a program a request through redis-py's default
 pool, with the sidecar's own program, plan and wire format.
+``python -m bench.baselines limits PORT REDIS_URL``: a rate limit of the package `limits`, a fixed window a user in its
+Redis storage, and an answer made beforehand. It counts calls, neither money nor ids: the least a limiter can do.
 """
 
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import redis.asyncio as redis
@@ -35,14 +39,19 @@ def bench_plan() -> Plan:
     return compile_plan(rule_set, "user-1", "pro", int(time.time() * 1000))
 
 
-def noop_handler() -> web.RouteDef:
-    """Return the handler that parses a request and serializes the same decision each time."""
+def made_answer() -> dict[str, Any]:
+    """Return the fields of one decision, for those who do not decide."""
     plan = bench_plan()
     budget = Budget(plan.budgets[0].terms, Outcome.ALLOW, 1_250_000, 0, None, seeded=False)
     decision = Decision(
         Operation.CHECK, "0123456789abcdef-1", "user-1", "pro", Outcome.ALLOW, Reason.UNDER_LIMIT, (budget,), 0, 1, 0
     )
-    fields = encode_decision(decision)
+    return encode_decision(decision)
+
+
+def noop_handler() -> web.RouteDef:
+    """Return the handler that parses a request and serializes the same decision each time."""
+    fields = made_answer()
 
     async def handle(request: web.Request) -> web.Response:
         orjson.loads(await request.read())
@@ -75,6 +84,31 @@ def pool_handler(redis_url: str) -> web.RouteDef:
     return web.post("/v1/check", handle)
 
 
+def limits_handler(redis_url: str) -> web.RouteDef:
+    """Return the handler that asks the package `limits` for each request, as its documentation shows it."""
+    from limits import RateLimitItemPerDay  # noqa: PLC0415 - only the environment of the benchmarks has it
+    from limits.aio.storage import RedisStorage  # noqa: PLC0415
+    from limits.aio.strategies import FixedWindowRateLimiter  # noqa: PLC0415
+
+    limiter = FixedWindowRateLimiter(RedisStorage(f"async+{redis_url}", implementation="redispy"))
+    item, fields = RateLimitItemPerDay(1_000_000_000), made_answer()
+
+    async def handle(request: web.Request) -> web.Response:
+        check = orjson.loads(await request.read())
+        if not await limiter.hit(item, check["user_id"]):
+            raise web.HTTPTooManyRequests
+        return web.Response(body=orjson.dumps(fields), content_type="application/json")
+
+    return web.post("/v1/check", handle)
+
+
+HANDLERS: dict[str, Callable[..., web.RouteDef]] = {
+    "noop": noop_handler,
+    "pool": pool_handler,
+    "limits": limits_handler,
+}
+
+
 async def serve(port: int, route: web.RouteDef) -> None:
     """Serve one route until killed."""
     app = web.Application()
@@ -88,8 +122,7 @@ async def serve(port: int, route: web.RouteDef) -> None:
 
 def main(kind: str, port: str, *rest: str) -> None:
     """Run one of the servers."""
-    route = noop_handler() if kind == "noop" else pool_handler(*rest)
-    uvloop.run(serve(int(port), route))
+    uvloop.run(serve(int(port), HANDLERS[kind](*rest)))
 
 
 if __name__ == "__main__":

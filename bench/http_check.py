@@ -26,7 +26,8 @@ ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 SUBJECTS = ("noop", "spendgate", "pool")
 FIGURES = ("per_second", "p50_ms", "p99_ms", "max_ms", "server_cpu_us", "store_cpu_us", "load_cpu_us")
-START_DEADLINE_S = 20.0
+START_DEADLINE_S = 120.0
+START_POLL_S = 0.005
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 Round = dict[str, dict[str, float]]
 
@@ -50,7 +51,7 @@ def wait_until_open(port: int) -> None:
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
             return
-        time.sleep(0.05)
+        time.sleep(START_POLL_S)
     raise RuntimeError(f"nothing listens on port {port}")
 
 
@@ -70,7 +71,7 @@ def server(arguments: list[str], port: int, environment: dict[str, str]) -> Iter
         yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(30)
 
 
 def start_arguments(subject: str, port: int, redis_url: str, directory: Path) -> tuple[list[str], dict[str, str]]:
