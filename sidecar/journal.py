@@ -171,6 +171,13 @@ class Journal:
             degraded=True,
         )
 
+    def open_again(self, restore: Restore) -> bool:
+        """Have an operation wait that the store has lost and cannot do yet; False if too many wait already."""
+        if len(self.open) >= MAX_OPEN:
+            return False
+        self._write(restore)
+        return True
+
     def close(self, numbers: Sequence[int]) -> None:
         """Note that the store has these operations now, or that they need nothing any more."""
         for number in numbers:
@@ -198,6 +205,8 @@ class Journal:
             last = self.last.get(partition)
             if last is None or last.number < place.number:
                 self.last[partition] = place
+        elif self.known.get(partition) is None:  # The first that this journal notes of it: the rest follows.
+            self.know(partition, place.lineage, place)
         else:
             self.on_work()
 
@@ -273,17 +282,22 @@ class Journal:
         return chain(starmap(lineage_entry, known), starmap(open_entry, operations))
 
 
-def lost_operations(entries: Sequence[bytes], reader: Reader, survives: Callable[[int, Place], bool]) -> list[Restore]:
+def lost_operations(
+    entries: Sequence[bytes],
+    reader: Reader,
+    survives: Callable[[int, Place], bool],
+    is_open: Callable[[int], bool] = lambda _number: False,
+) -> list[Restore]:
     """Return what some entries of a journal tell that the store's data has not: batches of places that are gone.
 
-    Also everything that was once open, because where the store has put it was not noted; but not refusals, which are
-    only logged.
+    Also everything that was once open, because where the store has put it was not noted; but not what `is_open` still,
+    and not refusals, which are only logged.
     """
     lost: list[Restore] = []
     for entry in entries:
         told = reader.read(entry)
         if isinstance(told, DoneBatch) and not survives(told.partition, told.place):
             lost += told.operations
-        elif isinstance(told, OpenOperation) and told.operation.kind is not RestoreKind.DENY:
+        elif isinstance(told, OpenOperation) and told.operation.kind is not RestoreKind.DENY and not is_open(told.id):
             lost.append(told.operation)
     return lost

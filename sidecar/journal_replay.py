@@ -6,7 +6,6 @@ Everything is done under its own id, so that it counts once, whoever else replay
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from ledger.decisions import Operation
@@ -28,7 +27,7 @@ LOOKED_AT: Final = 64
 """Partitions that are asked about at a time."""
 ANSWER_S: Final = 2.0
 WAIT_FOR_HOLD_MS: Final = 15 * 60 * 1000
-"""How long the end of a hold waits for the hold, which another sidecar's journal may bring."""
+"""How long the end of a hold waits for the hold, which another sidecar's journal may bring, once the store answers."""
 SETTLED: Final = frozenset({Restored.APPLIED, Restored.KNOWN, Restored.CONFLICT, Restored.TOO_OLD})
 
 Answer = TypeVar("Answer")
@@ -59,14 +58,6 @@ class RestoringLedger(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Waiting:
-    """An end of a hold, from a replay, whose hold is not there yet."""
-
-    restore: Restore
-    since_ms: int
-
-
 class Replayer:
     """Runs beside the lanes. `is_reachable` says whether a partition's store may be asked; `record` counts results.
 
@@ -92,7 +83,7 @@ class Replayer:
         self.has_looked = asyncio.Event()
         self._wake = asyncio.Event()
         self._next = 0
-        self._waiting: list[Waiting] = []
+        self._missing_since_ms: dict[int, int] = {}
         self._is_failing = False
 
     def wake(self) -> None:
@@ -131,7 +122,6 @@ class Replayer:
         if lost:
             await self._recover(lost)
         await self._replay_open()
-        await self._replay_waiting()
 
     def _to_look_at(self) -> list[int]:
         """Return the partitions whose turn it is, and those that are not what they were."""
@@ -157,13 +147,12 @@ class Replayer:
             return partition not in lost or lost[partition].has(place)
 
         for segment in list_segments(self._journal.directory):
-            operations = await asyncio.to_thread(_lost_of, segment, reader, survives)
+            operations = await asyncio.to_thread(_lost_of, segment, reader, survives, self._journal.open.__contains__)
             wanted = [each for each in operations if self._ledger.partition_of(each.user_id) in lost]
             async for restore, result in self._restore(wanted):
                 counted[result] += 1
-                if result is Restored.MISSING:
-                    self._waiting.append(Waiting(restore, self._now_ms()))
-        await self._replay_waiting()
+                if result is Restored.MISSING and not self._journal.open_again(restore):
+                    await self._end_without_hold(restore)
         for partition, lineage in lost.items():
             self._journal.know(partition, lineage.current, self._ledger.places[partition])
         told = ", ".join(f"{number} {result}" for result, number in counted.items() if number)
@@ -181,43 +170,29 @@ class Replayer:
             if self._is_reachable(self._ledger.partition_of(restore.user_id))
         }
         numbers = {id(restore): number for number, restore in reachable.items()}
+        self._missing_since_ms = {number: at for number, at in self._missing_since_ms.items() if number in reachable}
         done: list[int] = []
         try:
             async for restore, result in self._restore(list(reachable.values())):
-                gives_up = result is Restored.MISSING and self._gives_up(restore, restore.at_ms)
-                if gives_up:
-                    await self._end_without_hold(restore)
-                if gives_up or result in SETTLED:
-                    done.append(numbers[id(restore)])
+                number = numbers[id(restore)]
+                if result in SETTLED or (result is Restored.MISSING and await self._has_ended(number, restore)):
+                    done.append(number)
                 if result is Restored.CONFLICT:
                     log.error("a call of the journal is not what the store has under its id: %s", restore.request_id)
         finally:
             self._journal.close(done)
 
-    async def _replay_waiting(self) -> None:
-        """Try again what waits for its hold."""
-        waiting, self._waiting = self._waiting, []
-        since = {id(each.restore): each.since_ms for each in waiting}
-        left = {id(each.restore): each for each in waiting}
-        try:
-            async for restore, result in self._restore([each.restore for each in waiting]):
-                gives_up = result is Restored.MISSING and self._gives_up(restore, since[id(restore)])
-                if gives_up:
-                    await self._end_without_hold(restore)
-                if gives_up or result in SETTLED:
-                    del left[id(restore)]
-        finally:
-            self._waiting += left.values()
-
-    def _gives_up(self, restore: Restore, since_ms: int) -> bool:
-        """Say whether an end has waited long enough for its hold."""
-        if self._now_ms() - since_ms < WAIT_FOR_HOLD_MS:
+    async def _has_ended(self, number: int, restore: Restore) -> bool:
+        """Say whether an end has waited long enough for its hold, which ends it."""
+        now_ms = self._now_ms()
+        if now_ms - self._missing_since_ms.setdefault(number, now_ms) < WAIT_FOR_HOLD_MS:
             return False
-        log.error("the hold of a %s is not known to any journal: %s", restore.kind, restore.request_id)
+        await self._end_without_hold(restore)
         return True
 
     async def _end_without_hold(self, restore: Restore) -> None:
         """Have the store keep the amount of a settle that belongs to no hold."""
+        log.error("the hold of a %s is not known to any journal: %s", restore.kind, restore.request_id)
         if restore.kind is RestoreKind.SETTLE:
             settle = Resolution(
                 operation=Operation.SETTLE,
@@ -252,10 +227,12 @@ def batched_by_partition(restores: Iterable[Restore], partition_of: Callable[[st
             yield operations[start : start + BATCH]
 
 
-def _lost_of(segment: Segment, reader: Reader, survives: Callable[[int, Place], bool]) -> list[Restore]:
+def _lost_of(
+    segment: Segment, reader: Reader, survives: Callable[[int, Place], bool], is_open: Callable[[int], bool]
+) -> list[Restore]:
     frames = [frame for frame in segment.read() if not isinstance(frame, Damage)]
     entries = [frame.data for frame in frames if frame.kind is not FrameKind.CHECKPOINT_END]
-    return lost_operations(entries, reader, survives)
+    return lost_operations(entries, reader, survives, is_open)
 
 
 async def _bounded(answer: Awaitable[Answer]) -> Answer:

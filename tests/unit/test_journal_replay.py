@@ -1,0 +1,118 @@
+"""What the store has lost is done again from the journal, and only that; whatever waits for others waits."""
+
+from pathlib import Path
+
+import pytest
+
+from ledger.decisions import Operation
+from ledger.operations import Resolution
+from ledger.places import Lineage, Place
+from ledger.restores import Restored
+from sidecar.journal_replay import WAIT_FOR_HOLD_MS
+from tests.support.journal_stage import GONE, Stage, admit, opened
+from tests.support.ledger_under_test import NOON_MS, nanos
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """Return a stage."""
+    return Stage()
+
+
+async def test_what_the_store_lost_is_done_again_and_nothing_else(tmp_path: Path, stage: Stage) -> None:
+    """Of three runs the last two are gone; block rules follow their failure policy until they are back."""
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        for number in (1, 2, 3):
+            await admit(stage, journal, number, [stage.check(number)])
+        lost = Stage()
+        await lost.caller.admit(stage.check(1, request_id="made-0"))
+        lost.lineage = Lineage("second", {"first": 1})
+        assert {Restored.APPLIED: 2} == await lost.replay(journal)
+        assert (set(), "second") == (journal.recovering, journal.known[0])
+        assert {} == await lost.replay(journal)
+    assert (nanos(6), 0) == await lost.caller.spent_and_held()
+
+
+async def test_a_server_that_lost_nothing_of_ours_is_left_alone(tmp_path: Path, stage: Stage) -> None:
+    """It was only started anew."""
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        await admit(stage, journal, 1, [stage.check()])
+        stage.lineage = Lineage("second", {"first": 1})
+        assert {} == await stage.replay(journal)
+        assert "second" == journal.known[0]
+
+
+async def test_what_was_done_again_and_is_lost_once_more_is_done_again_once_more(tmp_path: Path, stage: Stage) -> None:
+    """The second crash takes the replay, and nothing of what was answered since; catches a loss that nobody notices."""
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        await admit(stage, journal, 1, [stage.check()])
+        stage.lineage, stage.places = Lineage("second", {"first": 0}), [Place("second", 5)]
+        assert {Restored.KNOWN: 1} == await stage.replay(journal)
+        journal.look_at(0, Place("second", 3))
+        stage.lineage, stage.places = Lineage("third", {"first": 0, "second": 4}), [Place("third", 5)]
+        assert {Restored.KNOWN: 1} == await stage.replay(journal)
+
+
+def _settle(nano_usd: int) -> Resolution:
+    operation = Operation.SETTLE
+    return Resolution(
+        operation=operation, user_id="alice", request_id="held", sent=f"{nano_usd}", amount_nanos=nano_usd
+    )
+
+
+async def test_a_settle_whose_hold_another_journal_has_waits_for_it_over_a_restart(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """The store has lost both, and the next process of this sidecar knows it; catches a list in memory only."""
+    hold, lost = stage.caller.admission(Operation.RESERVE, 1, tier="free", request_id="held"), Stage()
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        await stage.under_test.ledger.admit([hold])
+        journal.note_resolutions(
+            0, Place("first", 2), [_settle(7)], await stage.under_test.ledger.resolve([_settle(7)])
+        )
+        lost.lineage = Lineage("second", {})
+        assert Restored.MISSING in await lost.replay(journal)
+    async with opened(tmp_path) as journal:
+        await lost.under_test.ledger.admit([hold])  # As the other sidecar brings it.
+        assert {Restored.APPLIED: 1} == await lost.replay(journal)
+        assert not journal.open
+    assert (7, 0) == await lost.caller.spent_and_held()
+
+
+async def test_a_settle_of_a_long_outage_waits_for_its_hold_once_the_store_is_back(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """The other sidecar, which has the hold, comes a moment later; catches a wait that the outage has used up."""
+    async with opened(tmp_path) as journal:
+        await journal.accept(_settle(7), GONE, tier="free")
+        await stage.under_test.set_time(NOON_MS + WAIT_FOR_HOLD_MS + 1000)
+        assert {Restored.MISSING: 1} == await stage.replay(journal, at_ms=NOON_MS + WAIT_FOR_HOLD_MS + 1000)
+        await stage.caller.admit(stage.caller.admission(Operation.RESERVE, 1, tier="free", request_id="held"))
+        assert {Restored.APPLIED: 1} == await stage.replay(journal)
+    assert (7, 0) == await stage.caller.spent_and_held()
+
+
+async def test_a_settle_whose_hold_nobody_has_ends_after_its_wait(tmp_path: Path, stage: Stage) -> None:
+    """Its amount is kept as unattributed."""
+    async with opened(tmp_path) as journal:
+        await journal.accept(_settle(7), GONE, tier="free")
+        replayer = stage.replayer(journal, clock := [NOON_MS])
+        await replayer.replay()
+        assert 1 == len(journal.open)
+        clock[0] += WAIT_FOR_HOLD_MS
+        await replayer.replay()
+        assert not journal.open
+    assert ["unattributed"] == await stage.caller.event_types()
+
+
+async def test_the_first_batch_of_all_is_missed_when_the_store_loses_it(tmp_path: Path, stage: Stage) -> None:
+    """Before anybody has looked at its data; catches a first look that takes what it finds for all there was."""
+    lost = Stage()
+    async with opened(tmp_path) as journal:
+        await admit(stage, journal, 1, [stage.check()])
+        lost.lineage = Lineage("second", {})
+        assert {Restored.APPLIED: 1} == await lost.replay(journal)
