@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from ledger.breakdown import NOTHING, Rows, decode_rows
 from ledger.connection import each_server
+from ledger.counter_text import parse_counter
 from ledger.decisions import Operation
 from ledger.errors import StoreUnavailable
 from ledger.plans import FIELD, decode_context, parse_window_code
@@ -101,10 +102,10 @@ async def _read_keys(client: "redis.Redis", keys: list[bytes], snapshot: Snapsho
     for key in wanted:
         if _kind(key) == "holds":
             pipeline.zrange(key, 0, -1)
-        elif _kind(key) == "request":
-            pipeline.get(key)
-        else:
+        elif _kind(key) == "breakdown":
             pipeline.hgetall(key)
+        else:
+            pipeline.get(key)
     for key, value in zip(wanted, await pipeline.execute(), strict=True):
         if value:
             _READERS[_kind(key)](snapshot, key, value)
@@ -133,17 +134,15 @@ def _window_and_name(key: bytes) -> tuple[Window, str]:
     return parse_window_code(f"{kind}:{start}:{end}"), name
 
 
-def _read_counter(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> None:
+def _read_counter(snapshot: Snapshot, key: bytes, value: bytes) -> None:
+    stored = parse_counter(value)
     snapshot.counters[_window_and_name(key)] = KeptCounter(
-        int(value.get(b"spend", 0)),
-        int(value.get(b"held", 0)),
-        b"seeded" in value,
-        value.get(b"calendar", b"").decode(),
+        stored.spend_nanos, stored.held_nanos, stored.seeded, stored.calendar
     )
 
 
-def _read_total(snapshot: Snapshot, key: bytes, value: dict[bytes, bytes]) -> None:
-    total_key, share = _window_and_name(key), int(value.get(b"spend", 0))
+def _read_total(snapshot: Snapshot, key: bytes, value: bytes) -> None:
+    total_key, share = _window_and_name(key), parse_counter(value).spend_nanos
     snapshot.totals[total_key] = snapshot.totals.get(total_key, 0) + share
     snapshot.shares[*total_key, _partition(key)] = share
 

@@ -134,7 +134,7 @@ class RedisLedger:
         """Read the counters of `plan` for a user (``lua/usage.lua``)."""
         number = self.partition_of(user_id)
         keys, encoded = self._partitions[number], self._shelves[number].get(plan)
-        all_keys = [*encoded.keys, keys.holds(user_id), *encoded.counter_keys(user_id)]
+        all_keys = [*encoded.keys, *encoded.counter_keys(user_id), keys.holds(user_id)]
         return decode_usage(await self._run("usage", all_keys, ["1", encoded.text]))
 
     async def probe(self, partition: int) -> None:

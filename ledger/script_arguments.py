@@ -98,6 +98,7 @@ class Batch:
         self._plan_texts: list[str] = []
         self._labels: dict[tuple[int, str, str, str], int] = {}
         self._keys_of_operations: list[str] = []
+        self._holds_keys: list[str] = []
         self._arguments: list[str] = []
         self._size = 0
 
@@ -119,7 +120,7 @@ class Batch:
     def _add(self, user_id: str, request_id: str, encoded: PlanArguments | None, text: str) -> None:
         self._size += 1
         self._keys_of_operations.append(self._keys.request(user_id, request_id))
-        self._keys_of_operations.append(self._keys.holds(user_id))
+        self._holds_keys.append(self._keys.holds(user_id))
         if encoded is not None:
             self._keys_of_operations += encoded.counter_keys(user_id)
         self._arguments.append(text)
@@ -191,10 +192,10 @@ class Batch:
 
     def keys(self, *shared: str) -> list[str]:
         """Return KEYS, `shared` first."""
-        return [*shared, *self._plan_keys, *self._keys_of_operations]
+        return [*shared, *self._plan_keys, *self._keys_of_operations, *self._holds_keys]
 
     def arguments(self, prefix: str, max_events: int) -> list[str | int]:
         """Return ARGV."""
         labels = [f"{plan}{LABEL}{group}{LABEL}{model}{LABEL}{version}" for plan, group, model, version in self._labels]
         plans = self._plan_texts
-        return [prefix, max_events, len(plans), *plans, len(labels), *labels, self._size, *self._arguments]
+        return [prefix, max_events, self._size, len(plans), *plans, len(labels), *labels, *self._arguments]

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 _INCLUDE: Final = re.compile(r"^-- @include (?P<names>[a-z_ ]+)$", re.MULTILINE)
+_CONSTANT: Final = re.compile(r"^local (?P<name>[A-Z][A-Z0-9_]+) = (?P<value>[A-Z0-9_ *]+?)(?: --.*)?$", re.MULTILINE)
 _FLAGS: Final = re.compile(r"^#!lua(?: flags=(?P<flags>[a-z,-]+))?\n")
 _CALL: Final = "\nreturn run(KEYS, ARGV)\n"
 _HASH_LENGTH: Final = 16
@@ -122,6 +123,14 @@ def _read(path: str) -> str:
     return files("lua").joinpath(path).read_text(encoding="utf-8")
 
 
+def _with_constants(source: str) -> str:
+    """Write named numbers where they are used: a Lua program may have 200 locals, and reads numbers faster."""
+    while constant := _CONSTANT.search(source):
+        rest = source[: constant.start()] + source[constant.end() :]
+        source = re.sub(rf"\b{constant['name']}\b", f"({constant['value']})", rest)
+    return source
+
+
 def load_script(name: str, *, replacements: dict[str, str] | None = None, shebang: bool = True) -> Script:
     """Return the program ``lua/<name>.lua`` with its includes.
 
@@ -136,6 +145,7 @@ def load_script(name: str, *, replacements: dict[str, str] | None = None, sheban
     source = _read(f"{name}.lua")
     while _INCLUDE.search(source):
         source = _INCLUDE.sub(include, source)
+    source = _with_constants(source)
     if not shebang:
         source = source.removeprefix("#!lua").split("\n", 1)[1]
     return Script(name, source)

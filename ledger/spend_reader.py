@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ledger.counter_text import parse_counter
 from ledger.decisions import CounterState
 from ledger.keys import PartitionKeys, partition_of
 from ledger.plans import CountedWindow
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 MAX_TIERS: Final = 1000
 MAX_OPEN_HOLDS: Final = 200
 DAYS_KEPT: Final = 35
-COUNTER_FIELDS: Final = ("spend", "held", "calls", "seeded")
 
 NEVER_COUNTED: Final = CounterState(0, 0, 0, seeded=False)
 
@@ -124,20 +124,19 @@ class SpendReader:
     async def _stored(self, wanted: Sequence[tuple[str, Window]]) -> list[CounterState | None]:
         keys = [self._keys_of(user_id).counter(window, user_id) for user_id, window in wanted]
         with store_errors("reading counters"):
-            replies = await read_each(self._client, lambda pipeline, key: pipeline.hmget(key, COUNTER_FIELDS), keys)
-        return [_counter(reply) for reply in replies]
+            replies = await read_each(self._client, lambda pipeline, key: pipeline.get(key), keys)
+        return [None if reply is None else parse_counter(reply).state for reply in replies]
 
     async def tier_totals(self, wanted: Sequence[tuple[str, Window]]) -> list[TierTotal]:
         """Return the totals of (tier, window) pairs over all users, in their order."""
         keys = [part.tier(window, tier) for tier, window in wanted for part in self._partitions]
         with store_errors("reading tier totals"):
-            replies = iter(
-                await read_each(self._client, lambda pipeline, key: pipeline.hmget(key, ("spend", "calls")), keys)
-            )
+            replies = iter(await read_each(self._client, lambda pipeline, key: pipeline.get(key), keys))
         shares = [[next(replies) for _ in self._partitions] for _ in wanted]
+        totals = [[parse_counter(reply) for reply in share if reply is not None] for share in shares]
         return [
-            TierTotal(sum(int(spend or 0) for spend, _ in share), sum(int(calls or 0) for _, calls in share))
-            for share in shares
+            TierTotal(sum(total.spend_nanos for total in share), sum(total.calls for total in share))
+            for share in totals
         ]
 
     async def tiers_seen(self, *, since_ms: int, limit: int = MAX_TIERS) -> SeenTiers:
@@ -190,13 +189,6 @@ class SpendReader:
             records = await read_each(self._client, lambda pipeline, key: pipeline.get(key), members)
         fields = [parse_record(record) for record in records if record is not None]
         return OpenHolds(tuple(_open_hold(record) for record in fields if record["state"] == "open"), count)
-
-
-def _counter(reply: list[bytes | None]) -> CounterState | None:
-    spend, held, calls, seeded = reply
-    if spend is None:
-        return None
-    return CounterState(int(spend), int(held or 0), int(calls or 0), seeded == b"1")
 
 
 def _started(

@@ -1,11 +1,12 @@
 """Everything the store has of one user: found by looking at every key, and read for an export."""
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ledger.connection import each_server
+from ledger.counter_text import StoredCounter, parse_counter
 from ledger.event_filter import EventFilter, EventMatcher
 from ledger.events import Event, Position, decode_event, parse_stream_id
 from ledger.keys import PartitionKeys, partition_of
@@ -33,10 +34,10 @@ class UserKeys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserData:
-    """What the store has of a user: counters, records and events as they are stored, amounts in nano-USD as text."""
+    """What the store has of a user: counters, records and events as they are stored, amounts in nano-USD."""
 
     user_id: str
-    counters: list[tuple[Window, dict[str, str]]]
+    counters: list[tuple[Window, StoredCounter]]
     records: list[tuple[str, dict[str, str]]]
     events: list[Event]
 
@@ -73,12 +74,16 @@ class UserReader:
         """Return all of a user."""
         keys = await self.find(user_id)
         with store_errors("reading a user's data"):
-            counters = await read_each(self._client, lambda pipe, key: pipe.hgetall(key), list(keys.counters.values()))
+            counters = await read_each(self._client, lambda pipe, key: pipe.get(key), list(keys.counters.values()))
             records = await read_each(self._client, lambda pipe, key: pipe.get(key), list(keys.records.values()))
         events = [event async for event in self.events(user_id)]
         return UserData(
             user_id=user_id,
-            counters=[(window, _texts(value)) for window, value in zip(keys.counters, counters, strict=True) if value],
+            counters=[
+                (window, parse_counter(value))
+                for window, value in zip(keys.counters, counters, strict=True)
+                if value is not None
+            ],
             records=[
                 (request, parse_record(value))
                 for request, value in zip(keys.records, records, strict=True)
@@ -129,10 +134,6 @@ def _keep(found: UserKeys, key: str, rest: str, user_id: str) -> None:
         request, user = ids[: int(length)], ids[int(length) + 1 :]
         if user == user_id:
             found.records[request] = key
-
-
-def _texts(value: Mapping[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): text.decode() for name, text in value.items()}
 
 
 def in_parts(pairs: list[tuple[str, str, str]], size: int) -> Iterator[list[tuple[str, str, str]]]:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ledger.counter_text import StoredCounter
 from ledger.events import Event
 from ledger.money import usd_text
 from ledger.user_data import UserData
 from ledger.windows import Window, rfc3339
 
-COUNTER_AMOUNTS: Final = ("spend", "held", "adjusted")
 RECORD_TEXTS: Final = ("op", "state", "tier", "group", "model", "price_version")
 RECORD_TOKENS: Final = {"input": "input_tokens", "output": "output_tokens"}
 
@@ -17,7 +17,7 @@ def export_document(data: UserData) -> dict[str, Any]:
     """Return the document; amounts are decimal strings in USD, moments RFC 3339 in UTC."""
     return {
         "user_id": data.user_id,
-        "windows": [_counter(window, fields) for window, fields in data.counters],
+        "windows": [_counter(window, counter) for window, counter in data.counters],
         "requests": [_record(request, fields) for request, fields in data.records],
         "events": [_event(event) for event in data.events],
     }
@@ -31,9 +31,15 @@ def _window(window: Window) -> dict[str, str]:
     }
 
 
-def _counter(window: Window, fields: Mapping[str, str]) -> dict[str, Any]:
-    amounts = {f"{name}_usd": usd_text(int(fields.get(name, "0"))) for name in COUNTER_AMOUNTS}
-    return {**_window(window), **amounts, "calls": int(fields.get("calls", "0")), "calendar": fields.get("calendar")}
+def _counter(window: Window, counter: StoredCounter) -> dict[str, Any]:
+    return {
+        **_window(window),
+        "spend_usd": usd_text(counter.spend_nanos),
+        "held_usd": usd_text(counter.held_nanos),
+        "adjusted_usd": usd_text(counter.adjusted_nanos),
+        "calls": counter.calls,
+        "calendar": counter.calendar,
+    }
 
 
 def _record(request_id: str, fields: Mapping[str, str]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 -- On every counter of the plan's windows, all or none, and on its tier totals if it has a tier. Counts no call and
 -- fires no threshold: the next charge does.
 --
--- KEYS  events tiers lineage, then for the plan: see include/plans.lua, then: record holds, and the user's counters
--- ARGV  prefix max_events 1, the plan, 0 (no labels), 1, then the adjustment in one text, joined by 0x1E:
+-- KEYS  events tiers lineage, then for the plan: see include/plans.lua, then: record, the user's counters, and holds
+-- ARGV  prefix max_events 1, 1, the plan, 0 (no labels), then the adjustment in one text, joined by 0x1E:
 --       plan (index) request user amount (nano-USD) sent at (Unix ms; empty: now) meta
 -- Returns one of
 --   { "ok", answer, windows } { "replay", answer, windows }   answer: now, then spend held calls of each window
@@ -37,7 +37,8 @@ local function next_adjustment()
     model = '',
     price_version = '',
     record_key = next_key(),
-    holds_key = next_key(),
+    stored = text_at(key_cursor),
+    holds_key = next_holds_key(),
   }
   adjustment.tier = adjustment.plan.tier
   adjustment.counters_at = skip_counter_keys(adjustment.plan)
@@ -101,14 +102,14 @@ end
 local function correct(list, amount)
   for _, counter in ipairs(list) do
     add(counter, amount, 0, 0)
-    counter.adjusted = amount
+    set_extra(counter, 'adjusted', (extras_of(counter).adjusted or 0) + amount)
   end
 end
 
 local function answer_text(list)
   local parts = { now_text }
   for _, counter in ipairs(list) do
-    parts[#parts + 1] = string.format('%.0f %.0f %.0f', counter.spend, counter.held, counter.calls)
+    parts[#parts + 1] = string.format('%d %d %d', counter.spend, counter.held, counter.calls)
   end
   return table.concat(parts, ' ')
 end
@@ -133,7 +134,7 @@ local function keep(adjustment, record, answer)
 end
 
 local function adjust(adjustment)
-  local record = load_record(adjustment.record_key)
+  local record = load_record(adjustment.record_key, adjustment.stored)
   local known = first_answer(adjustment, record) or fault_of_moment(adjustment)
   if known then
     return known
@@ -160,8 +161,8 @@ local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)
   events_key, tiers_key, lineage_key = next_key(), next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
+  read_ahead(tonumber(next_argument()))
   read_plans()
   next_argument() -- labels: none
-  next_argument() -- how many: one
   return adjust(next_adjustment())
 end

@@ -2,10 +2,11 @@
 -- Admits or refuses calls before they spend: checks (a known amount is charged) and reserves (an estimate is held).
 -- A batch is decided in order, each call on its own: all or nothing over every budget of the call.
 --
--- KEYS  events due tiers lineage, then for each plan: see include/plans.lua, then for each call: record holds, and its counters
--- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events
+-- KEYS  events due tiers lineage, then for each plan: see include/plans.lua, then for each call: record, and its
+--       counters, then for each call: holds
+-- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events number of calls
 --       number of plans, the plans (include/plans.lua), number of labels, the labels (include/labels.lua),
---       number of calls, then each call in one text, joined by 0x1E:
+--       each call in one text, joined by 0x1E:
 --       op (check | reserve) label (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) meta
 --       refusal (empty, or the reason to refuse it whatever the counters say) refusal_budget (index, 0: the fullest)
 --       unpriced (0|1: a usage without a price that proceeds all the same) input output (tokens of a check; empty: none)
@@ -50,7 +51,8 @@ local function next_call()
     output = output,
     attempt = attempt,
     record_key = next_key(),
-    holds_key = next_key(),
+    stored = text_at(key_cursor),
+    holds_key = next_holds_key(),
   }
   call.tier = call.plan.tier
   call.counters_at = skip_counter_keys(call.plan)
@@ -106,7 +108,7 @@ end
 
 local function answer_text(call, outcome, chosen, reason, lines)
   local retry_after = reason == 'held_capacity' and until_next_deadline(call.holds_key) or -1
-  return string.format('%s %s %d %s %.0f', now_text, outcome, chosen, reason, retry_after) .. lines_text(lines)
+  return string.format('%s %s %d %s %d', now_text, outcome, chosen, reason, retry_after) .. lines_text(lines)
 end
 
 -- Refuses a call: nothing is charged, held, marked or kept but the event.
@@ -156,7 +158,6 @@ local function proceed(call, record, list, lines)
   charge_plan(call.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
   count_call(call, is_check)
   warn(call, lines)
-  refill(lines)
   local outcome, chosen = strongest(lines)
   local reason = reason_of(call, outcome, lines[chosen])
   if outcome ~= 'allow' then
@@ -176,7 +177,7 @@ local function proceed(call, record, list, lines)
 end
 
 local function admit(call)
-  local record = load_record(call.record_key)
+  local record = load_record(call.record_key, call.stored)
   local known = first_answer(call, record) -- 1. replay check
   if known then
     return known
@@ -206,10 +207,12 @@ local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)
   events_key, due_key, tiers_key, lineage_key = next_key(), next_key(), next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
+  local count = tonumber(next_argument())
+  read_ahead(count)
   read_plans()
   read_labels()
   local answers, has_replay = {}, false
-  for index = 1, tonumber(next_argument()) do
+  for index = 1, count do
     answers[index] = admit(next_call())
     has_replay = has_replay or answers[index][1] == 'replay'
   end

@@ -27,7 +27,7 @@ end
 
 -- Corrects a counter or total in memory; returns whether it still is what was found.
 local function correct(correction)
-  local window = { code = correction.window, calendar = correction.calendar ~= '' and correction.calendar or nil }
+  local window = { code = correction.window, rest = ' ' .. correction.calendar }
   local load = correction.kind == 'total' and load_total or load_counter
   local counter = load(next_key(), window)
   if counter.spend ~= correction.found_spend or counter.held ~= correction.found_held then

@@ -3,10 +3,10 @@
 -- expire (the sweeper's: resolve what is due); and record: a call that was made without asking is charged. A batch is
 -- done in order, each operation on its own.
 --
--- KEYS  events due tiers lineage unattributed, then for each plan: see include/plans.lua, then for each operation: record
---       holds, and the counters of its plan if it has one
--- ARGV  prefix max_events number of plans, the plans, number of labels, the labels (include/labels.lua), number of
---       operations, then each in one text, joined by 0x1E:
+-- KEYS  events due tiers lineage unattributed, then for each plan: see include/plans.lua, then for each operation:
+--       record, and the counters of its plan if it has one, then for each operation: holds
+-- ARGV  prefix max_events number of operations, number of plans, the plans, number of labels, the labels
+--       (include/labels.lua), then each operation in one text, joined by 0x1E:
 --       op label (index) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
 --       reserved_at (Unix ms; empty: not given; of a record: when it was made, if not now) input output (tokens; empty: none)
 -- Returns for each operation one of
@@ -42,7 +42,8 @@ local function next_operation()
     input = input,
     output = output,
     record_key = next_key(),
-    holds_key = next_key(),
+    stored = text_at(key_cursor) or nil, -- without a hold GET looks once more, for a key of another type
+    holds_key = next_holds_key(),
   }
   if operation.plan then
     operation.counters_at = skip_counter_keys(operation.plan)
@@ -59,10 +60,12 @@ local function run(run_keys, run_arguments)
   events_key, due_key, tiers_key = next_key(), next_key(), next_key()
   lineage_key, unattributed_key = next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
+  local count = tonumber(next_argument())
+  read_ahead(count)
   read_plans()
   read_labels()
   local answers, has_replay = {}, false
-  for index = 1, tonumber(next_argument()) do
+  for index = 1, count do
     local operation = next_operation()
     answers[index] = operations[operation.op](operation)
     has_replay = has_replay or answers[index][1] == 'replay'

@@ -4,9 +4,9 @@
 -- of times, by any number of sidecars. A batch is done in order, each operation on its own.
 --
 -- KEYS  events due tiers lineage unattributed, then for each plan: see include/plans.lua, then for each operation:
---       record holds, and the counters of its plan if it has one
--- ARGV  prefix max_events number of plans, the plans, number of labels, the labels (include/labels.lua), number of
---       operations, then each in one text, joined by 0x1E:
+--       record, and the counters of its plan if it has one, then for each operation: holds
+-- ARGV  prefix max_events number of operations, number of plans, the plans, number of labels, the labels
+--       (include/labels.lua), then each operation in one text, joined by 0x1E:
 --       op (check | reserve | deny | void | settle | release | extend | record) label (index) request user
 --       amount (nano-USD; empty: a usage without a price) sent ttl (ms) reserved_at (Unix ms; empty: not given)
 --       input output (tokens; empty: none) unpriced (0|1) at (Unix ms: when it was done) attempt not_after (Unix ms; a void's)
@@ -51,7 +51,8 @@ local function next_operation()
     answer = answer,
     meta = meta,
     record_key = next_key(),
-    holds_key = next_key(),
+    stored = text_at(key_cursor),
+    holds_key = next_holds_key(),
   }
   if operation.plan then
     operation.tier = operation.plan.tier
@@ -64,7 +65,7 @@ end
 
 -- Ends or extends a hold as it was done then.
 function restored.ending(operation)
-  if not is_admitted(load_record(operation.record_key)) then
+  if not is_admitted(load_record(operation.record_key, operation.stored)) then
     if operation.op ~= 'settle' or not operation.plan then
       return { 'missing' }
     end
@@ -77,7 +78,7 @@ end
 
 -- Charges a call again that was made without asking.
 function restored.record(operation)
-  if not operation.plan and not is_admitted(load_record(operation.record_key)) then
+  if not operation.plan and not is_admitted(load_record(operation.record_key, operation.stored)) then
     return { 'missing' }
   end
   local status = direct.charge(operation)[1]
@@ -117,10 +118,12 @@ local function run(run_keys, run_arguments)
   events_key, due_key, tiers_key = next_key(), next_key(), next_key()
   lineage_key, unattributed_key = next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
+  local count = tonumber(next_argument())
+  read_ahead(count)
   read_plans()
   read_labels()
   local answers, real_ms = {}, now_ms
-  for index = 1, tonumber(next_argument()) do
+  for index = 1, count do
     answers[index] = restore(next_operation(), real_ms)
   end
   set_clock(real_ms)

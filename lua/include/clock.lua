@@ -9,7 +9,7 @@ local now_ms, now_text
 
 at_begin(function()
   now_ms = store_time_ms()
-  now_text = string.format('%.0f', now_ms)
+  now_text = digits(now_ms)
 end)
 
 local WINDOW_GRACE_MS = 35 * 24 * 3600 * 1000 -- how long what belongs to a window outlives it
@@ -17,5 +17,5 @@ local WINDOW_GRACE_MS = 35 * 24 * 3600 * 1000 -- how long what belongs to a wind
 -- Returns how long from now a key of a window ("day:<start>:<end>", Unix seconds) is kept, in ms, as text.
 local function window_ttl_ms(code)
   local end_s = tonumber(string.match(code, ':(%d+)$'))
-  return string.format('%.0f', math.max(1, end_s * 1000 + WINDOW_GRACE_MS - now_ms))
+  return digits(math.max(1, end_s * 1000 + WINDOW_GRACE_MS - now_ms))
 end

@@ -1,6 +1,9 @@
--- Counters of users and totals of tiers: hashes with `spend` and `held` (nano-USD), `calls`, `seeded`, the `calendar`
--- that made them, and the marks of thresholds. Each is read once a run, changed in memory, and written at the end,
--- so that a run that fails has written nothing.
+-- Counters of users and totals of tiers. Each is one text, so that all of a batch are read with one MGET:
+--   spend held calls calendar           joined by spaces; nano-USD, and the calendar that made it (a total has none)
+--   0x1E name 0x1D number, repeated     what only few have: `seeded`, `adjusted` (the sum of corrections), and the marks
+--                                       of thresholds (include/rules.lua)
+-- Each is read once a run, changed in memory, and written at the end, so that a run that fails has written nothing.
+-- ledger/counter_text.py reads it too.
 local counters -- by key
 local touched -- those to write, in the order of their first change
 local new_totals -- the keys of tier totals that this run makes
@@ -10,38 +13,66 @@ at_begin(function()
   counters, touched, new_totals = {}, {}, {}
 end)
 
--- Returns the counter under `key`; `window` has its `code` ("day:<start>:<end>", Unix seconds) and, where it may have
--- to be made, its `calendar`. What only few have (`seeded`, `marks`, `beyond`, `parts`) is not there for the others:
--- a small table is made much faster than a large one.
-local function load_counter(key, window)
-  local counter = counters[key]
-  if counter then
-    return counter
+-- Returns what only few counters have, by name, as numbers.
+local function extras_of(counter)
+  local extras = counter.extras
+  if not extras then
+    extras = {}
+    for name, number in string.gmatch(counter.rest, '\30([^\29]*)\29([^\30]*)') do
+      extras[name] = tonumber(number)
+    end
+    counter.extras = extras
   end
-  local stored = redis.call('HMGET', key, 'spend', 'held', 'calls', 'seeded')
-  local spend = tonumber(stored[1])
-  counter = {
+  return extras
+end
+
+local function set_extra(counter, name, number)
+  extras_of(counter)[name] = number
+  counter.extras_changed = true
+end
+
+-- Makes a counter of its text. What only few have (`seeded`, `beyond`, `extras`) is not there for the others: a table of
+-- eight is made much faster than a larger one.
+local function parse_counter(key, window, text)
+  local spend, held, calls, rest = string.match(text, '^(%S+) (%S+) (%S+)(.*)$')
+  local counter = {
     key = key,
     window = window,
-    exists = spend ~= nil,
-    spend = spend or 0,
-    held = tonumber(stored[2]) or 0,
-    calls = tonumber(stored[3]) or 0,
-    delta = 0, -- the change of spend since it was last written
-    touched = false,
+    stored = spend,
+    spend = tonumber(spend),
+    held = tonumber(held),
+    calls = tonumber(calls),
+    rest = rest, -- a space, the calendar, and what only few have
+    touched = nil, -- keeps its place in the table
   }
-  if stored[4] == '1' then
+  if rest ~= window.rest and string.find(rest, '\30', 1, true) and extras_of(counter).seeded then
     counter.seeded = true
   end
   if counter.spend > MAX_EXACT then
-    counter.beyond = true -- a double is no longer exact: only HINCRBY writes it
+    counter.beyond = {}
   end
-  counters[key] = counter
   return counter
 end
 
-local function load_total(key, window)
-  local total = load_counter(key, window)
+local function new_counter(key, window)
+  return { key = key, window = window, spend = 0, held = 0, calls = 0, rest = window.rest or ' ' }
+end
+
+-- Returns the counter under `key`; `window` has its `code` ("day:<start>:<end>", Unix seconds) and, where it may have
+-- to be made, its `calendar`. `text`: what was read ahead, false for nothing; then GET looks once more, for a key of
+-- another type is nothing to MGET and an error to GET.
+local function load_counter(key, window, text)
+  local counter = counters[key]
+  if not counter then
+    text = text or redis.call('GET', key)
+    counter = text and parse_counter(key, window, text) or new_counter(key, window)
+    counters[key] = counter
+  end
+  return counter
+end
+
+local function load_total(key, window, text)
+  local total = load_counter(key, window, text)
   total.is_total = true
   return total
 end
@@ -59,7 +90,7 @@ end
 -- limit in the new zone must not be passed by them. The previous window's counter proves that the zone was counted
 -- before: then nothing of `source` belongs here. Repeated until something is written, because `source` may change.
 local function seed_counter(counter, source, previous_key)
-  if counter.exists or counter.touched then
+  if counter.stored or counter.touched then
     return
   end
   if counter.fresh_zone == nil then
@@ -67,7 +98,7 @@ local function seed_counter(counter, source, previous_key)
   end
   if counter.fresh_zone and (source.spend > 0 or source.calls > 0) then
     counter.spend, counter.calls, counter.seeded = source.spend + source.held, source.calls, true
-    counter.delta = counter.spend
+    set_extra(counter, 'seeded', 1)
   end
 end
 
@@ -80,72 +111,90 @@ end
 -- Returns how far below zero a counter's spend may go: as far as it is, or as an operator has credited. A hold that was
 -- charged, credited and then settled for less leaves a credit that is the user's.
 local function lowest_spend(counter)
-  return math.min(0, counter.spend, number_of(redis.call('HGET', counter.key, 'adjusted')))
+  return math.min(0, counter.spend, extras_of(counter).adjusted or 0)
+end
+
+-- Notes a change of a sum that a double may not have exactly any more: `beyond` has all changes since it was stored.
+local function note_beyond(counter, change)
+  local changes = counter.beyond
+  if not changes then
+    changes = { counter.spend - (tonumber(counter.stored) or 0) }
+    counter.beyond = changes
+  end
+  changes[#changes + 1] = change
+end
+
+local function touch(counter)
+  counter.touched = true
+  touched[#touched + 1] = counter
 end
 
 local function add(counter, spend, held, calls)
   if not counter.touched then
-    counter.touched = true
-    touched[#touched + 1] = counter
+    touch(counter)
   end
-  if counter.delta + spend > MAX_EXACT then
-    counter.parts = counter.parts or {}
-    counter.parts[#counter.parts + 1] = counter.delta
-    counter.delta, counter.beyond = 0, true
-  end
-  counter.delta = counter.delta + spend
   local sum = counter.spend + spend
+  if sum > MAX_EXACT or counter.beyond then
+    note_beyond(counter, spend)
+  end
   counter.spend = sum < 0 and math.max(sum, lowest_spend(counter)) or sum
+  counter.held = plus(counter.held, held)
   counter.calls = plus(counter.calls, calls)
-  if held ~= 0 then
-    counter.held = plus(counter.held, held)
-    counter.held_changed = true
+end
+
+-- Charges or holds one call on a list of counters: `add` for what can only grow.
+local function charge(list, spend, held)
+  for index = 1, #list do
+    local counter = list[index]
+    if not counter.touched then
+      touch(counter)
+    end
+    local sum = counter.spend + spend
+    if sum > MAX_EXACT or counter.beyond then
+      note_beyond(counter, spend)
+    end
+    counter.spend, counter.held, counter.calls = sum, counter.held + held, counter.calls + 1
   end
 end
 
--- Writes what a counter has only now and then: its origin, and the marks that changed.
-local function write_rare_fields(counter)
-  if not counter.exists then
-    if counter.seeded then
-      redis.call('HSET', counter.key, 'seeded', '1')
-    end
-    if counter.window.calendar then
-      redis.call('HSET', counter.key, 'calendar', counter.window.calendar)
-    end
-    redis.call('PEXPIRE', counter.key, window_ttl_ms(counter.window.code))
-    if counter.is_total then
-      new_totals[#new_totals + 1] = counter.key
-    end
+-- Returns the digits of a sum beyond 2^53: what was stored, and every change since.
+local function exact_spend(counter)
+  local text = counter.stored or '0'
+  for _, change in ipairs(counter.beyond) do
+    text = exact_sum(text, change)
   end
-  for field, mark in pairs(counter.marks or {}) do
-    if mark.changed then
-      redis.call('HSET', counter.key, field, digits(mark.pct + (mark.limit_seen and 1000 or 0)))
-    end
+  return text
+end
+
+local function extras_text(counter)
+  local parts = { string.match(counter.rest, '^[^\30]*') }
+  for name, number in pairs(counter.extras) do
+    parts[#parts + 1] = '\30' .. name .. '\29' .. digits(number)
   end
+  return table.concat(parts)
+end
+
+local function counter_text(counter)
+  local rest = counter.extras_changed and extras_text(counter) or counter.rest
+  if counter.beyond then
+    return string.format('%s %d %d', exact_spend(counter), counter.held, counter.calls) .. rest
+  end
+  return string.format('%d %d %d', counter.spend, counter.held, counter.calls) .. rest
 end
 
 local function write_counter(counter)
-  if counter.beyond or counter.spend > MAX_EXACT then
-    for _, part in ipairs(counter.parts or {}) do
-      redis.pcall('HINCRBY', counter.key, 'spend', digits(part))
-    end
-    redis.pcall('HINCRBY', counter.key, 'spend', digits(counter.delta))
-    redis.call('HSET', counter.key, 'calls', digits(counter.calls), 'held', digits(counter.held))
-  elseif counter.is_total or (counter.exists and not counter.held_changed) then
-    redis.call('HSET', counter.key, 'spend', counter.spend, 'calls', counter.calls)
-  else
-    redis.call('HSET', counter.key, 'spend', counter.spend, 'held', counter.held, 'calls', counter.calls)
+  if counter.stored then
+    redis.call('SET', counter.key, counter_text(counter), 'KEEPTTL')
+    return
   end
-  if counter.marks or not counter.exists then
-    write_rare_fields(counter)
-  end
-  if counter.adjusted then
-    redis.pcall('HINCRBY', counter.key, 'adjusted', digits(counter.adjusted))
+  redis.call('SET', counter.key, counter_text(counter), 'PX', window_ttl_ms(counter.window.code))
+  if counter.is_total then
+    new_totals[#new_totals + 1] = counter.key
   end
 end
 
 local function write_counters()
-  for _, counter in ipairs(touched) do
-    write_counter(counter)
+  for index = 1, #touched do
+    write_counter(touched[index])
   end
 end

@@ -48,7 +48,7 @@ function direct.keep_charge(operation, record, amount)
 end
 
 function direct.charge(operation)
-  local record, plan = load_record(operation.record_key), operation.plan
+  local record, plan = load_record(operation.record_key, operation.stored), operation.plan
   local known = direct.charged_before(operation, record) or direct.fault_of_charge(operation)
   if known then
     return known

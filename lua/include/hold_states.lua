@@ -3,7 +3,7 @@ local MAX_HOLD_MS = 24 * 3600 * 1000
 
 -- Returns the hold that release and extend are about, or the answer that there is none.
 local function find_hold(operation)
-  local record = load_record(operation.record_key)
+  local record = load_record(operation.record_key, operation.stored)
   if not is_admitted(record) then
     return nil, { 'missing' }
   end

@@ -18,40 +18,40 @@ local function new_line(rule, counter, tally)
     counter = counter,
     tally = tally,
     outcome = 'allow',
-    full = fullness(counter, rule.limit),
     warning = '-',
     pct = 0,
     first = 0,
   }
 end
 
--- Takes the fullness of every line anew, after a charge.
-local function refill(lines)
-  for _, line in ipairs(lines) do
-    line.full = fullness(line.counter, line.rule.limit)
+-- Returns the index of the fullest line, as it is now, of those with an outcome (nil: of all), 0 without any. Ties: the
+-- first.
+local function fullest(lines, outcome)
+  if not lines[2] then
+    return lines[1] and 1 or 0
   end
-end
-
--- Returns the strongest outcome and the index of the fullest line that has it (0 without lines). Ties: the first.
-local function strongest(lines)
-  local outcome, chosen = 'allow', 0
+  local chosen, most = 0, nil
   for index, line in ipairs(lines) do
-    local stronger = chosen == 0 or RANK[line.outcome] > RANK[outcome]
-    if stronger or (line.outcome == outcome and line.full > lines[chosen].full) then
-      outcome, chosen = line.outcome, index
-    end
-  end
-  return outcome, chosen
-end
-
-local function fullest(lines)
-  local chosen = 0
-  for index, line in ipairs(lines) do
-    if chosen == 0 or line.full > lines[chosen].full then
-      chosen = index
+    if not outcome or line.outcome == outcome then
+      local full = fullness(line.counter, line.rule.limit)
+      if chosen == 0 or full > most then
+        chosen, most = index, full
+      end
     end
   end
   return chosen
+end
+
+-- Returns the strongest outcome and the index of the fullest line that has it (0 without lines).
+local function strongest(lines)
+  local outcome = 'allow'
+  for index = 1, #lines do
+    local line = lines[index]
+    if RANK[line.outcome] > RANK[outcome] then
+      outcome = line.outcome
+    end
+  end
+  return outcome, fullest(lines, outcome)
 end
 
 -- Lets thresholds fire for the new spend; the first charge that reaches one warns, later ones only tell of it.
@@ -72,13 +72,17 @@ end
 -- Returns the numbers of all lines as the ledger reads them, a group of seven for each:
 -- outcome spend held warning pct first seeded
 local function lines_text(lines)
-  local parts = {}
-  for _, line in ipairs(lines) do
+  local text = ''
+  for index = 1, #lines do
+    local line = lines[index]
     local counter = line.counter
-    parts[#parts + 1] = string.format(
-      ' %s %.0f %.0f %s %d %d %d',
-      line.outcome, counter.spend, counter.held, line.warning, line.pct, line.first, counter.seeded and 1 or 0
-    )
+    local numbers = string.format('%d %d', counter.spend, counter.held)
+    text = text .. ' ' .. line.outcome .. ' ' .. numbers
+    if line.warning == '-' and not counter.seeded then
+      text = text .. ' - 0 0 0'
+    else
+      text = text .. string.format(' %s %d %d %d', line.warning, line.pct, line.first, counter.seeded and 1 or 0)
+    end
   end
-  return table.concat(parts)
+  return text
 end

@@ -21,11 +21,12 @@ local function parse_windows(codes, calendars, seeds)
   local windows, key_count = {}, 0
   calendars, seeds = split(calendars, ','), split(seeds, ',')
   for index, code in ipairs(split(codes, ',')) do
-    local window = { code = code, calendar = calendars[index], key = key_count + 1 }
+    local window = { code = code, rest = ' ' .. calendars[index], key = key_count + 1 }
     key_count = window.key
     if seeds[index] ~= '0' then
       window.seed, window.previous = tonumber(seeds[index]), window.key + 1
       key_count = window.previous
+      windows.are_seeded = true
     end
     windows[index] = window
   end
@@ -53,7 +54,7 @@ local function parse_plan(text)
   }
   plan.windows, plan.key_count = parse_windows(codes, calendars, seeds)
   for index, entry in ipairs(split(tiers, '\30')) do
-    plan.totals[index] = { window = { code = string.match(entry, '^([^\31]*)') } }
+    plan.totals[index] = { window = { code = string.match(entry, '^([^\31]*)'), rest = ' ' } }
   end
   for index, entry in ipairs(split(budgets, '\30')) do
     local counter, rule = string.match(entry, '^(%d+)\31(.*)$')
@@ -74,6 +75,7 @@ local function next_plan()
   plan.breakdown_key = next_key()
   for _, total in ipairs(plan.totals) do
     total.key = next_key()
+    total.key_index = key_cursor
   end
   for _, budget in ipairs(plan.budgets) do
     budget.tally = next_key()
@@ -97,12 +99,17 @@ end
 
 -- Returns the counters of a plan for the user whose keys follow `start`, seeded where a zone is new.
 local function load_counters(plan, start)
-  local list = {}
-  for index, window in ipairs(plan.windows) do
-    local counter = load_counter(keys[start + window.key], window)
-    list[index] = counter
-    if window.seed then
-      seed_counter(counter, list[window.seed], keys[start + window.previous])
+  local list, windows = {}, plan.windows
+  for index = 1, #windows do
+    local window = windows[index]
+    local place = start + window.key
+    list[index] = load_counter(keys[place], window, texts[place - texts_after])
+  end
+  if windows.are_seeded then
+    for index, window in ipairs(windows) do
+      if window.seed then
+        seed_counter(list[index], list[window.seed], keys[start + window.previous])
+      end
     end
   end
   return list
@@ -111,7 +118,7 @@ end
 -- Adds what was charged to a plan's totals.
 local function flush_totals(plan)
   for _, total in ipairs(plan.totals) do
-    local counter = load_total(total.key, total.window)
+    local counter = load_total(total.key, total.window, text_at(total.key_index))
     add(counter, plan.spend, 0, plan.calls)
   end
   plan.spend, plan.calls = 0, 0
@@ -128,9 +135,7 @@ end
 
 -- Charges or holds an amount on every counter of a user and on the plan's tier totals, as one call.
 local function charge_plan(plan, list, spend, held)
-  for _, counter in ipairs(list) do
-    add(counter, spend, held, 1)
-  end
+  charge(list, spend, held)
   if plan.spend + spend > MAX_EXACT then
     flush_totals(plan)
   end

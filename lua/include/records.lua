@@ -50,10 +50,13 @@ local function fields_of(text)
   return fields
 end
 
-local function load_record(key)
+-- Returns the record under `key`; `stored`: what was read ahead, false for nothing.
+local function load_record(key, stored)
   local record = records[key]
   if not record then
-    local stored = redis.call('GET', key)
+    if stored == nil then
+      stored = redis.call('GET', key)
+    end
     record = { key = key, exists = stored and true or false, fields = stored and fields_of(stored) or {} }
     records[key] = record
   elseif not record.fields then

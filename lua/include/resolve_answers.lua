@@ -15,13 +15,12 @@ end
 
 -- Returns the answer's text. `unpriced` is 1 for a usage without a price.
 local function settlement_text(record, lines, state_before, unpriced)
-  refill(lines)
   local outcome, chosen = strongest(lines)
   local reason = outcome == 'warn' and 'threshold' or calm_reason(lines)
   local fields = record.fields
   local head = string.format(
-    '%.0f %s %d %s %s %s %s %d',
-    now_ms, outcome, chosen, reason, state_before, fields.charged, fields.amount, unpriced
+    '%s %s %d %s %s %s %s %d',
+    now_text, outcome, chosen, reason, state_before, fields.charged, fields.amount, unpriced
   )
   return head .. lines_text(lines)
 end

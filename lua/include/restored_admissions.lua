@@ -45,7 +45,6 @@ function restored.degraded_outcome(call, lines)
     log_event('warned', call, call.amount, 'threshold', lines, chosen)
     count_lines(lines, call.amount)
   end
-  refill(lines)
   local outcome, chosen = strongest(lines)
   log_event('degraded', call, call.amount, reason, lines, chosen)
   if call.unpriced then
@@ -55,7 +54,7 @@ function restored.degraded_outcome(call, lines)
 end
 
 function restored.admission(call)
-  local record = load_record(call.record_key)
+  local record = load_record(call.record_key, call.stored)
   if is_admitted(record) then
     return restored.already_known(call, record)
   end

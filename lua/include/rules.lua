@@ -31,20 +31,9 @@ local function parse_rule(text)
   return rule
 end
 
--- Returns the mark of a rule in a counter: the highest threshold that fired, and whether the limit was warned of.
--- Stored as pct, plus 1000 once the limit was.
+-- The mark of a rule in a counter: the highest threshold that fired, in percent, plus 1000 once the limit was warned of.
 local function mark_of(counter, rule)
-  local marks = counter.marks
-  if not marks then
-    marks = {}
-    counter.marks = marks
-  elseif marks[rule.mark] then
-    return marks[rule.mark]
-  end
-  local stored = number_of(redis.call('HGET', counter.key, rule.mark))
-  local mark = { pct = stored % 1000, limit_seen = stored >= 1000 }
-  marks[rule.mark] = mark
-  return mark
+  return extras_of(counter)[rule.mark] or 0
 end
 
 -- Fires every threshold that the counter's spend has reached and that did not fire yet in this window.
@@ -61,19 +50,20 @@ local function cross_thresholds(counter, rule)
     end
   end
   local mark = mark_of(counter, rule)
-  if highest <= mark.pct then
+  local fired = mark % 1000
+  if highest <= fired then
     return highest, false
   end
-  mark.pct, mark.changed = highest, true
+  set_extra(counter, rule.mark, mark - fired + highest)
   return highest, true
 end
 
 -- Marks that the limit was passed. Returns whether this is the first time in this window.
 local function see_limit(counter, rule)
   local mark = mark_of(counter, rule)
-  local first = not mark.limit_seen
-  if first then
-    mark.limit_seen, mark.changed = true, true
+  if mark >= 1000 then
+    return false
   end
-  return first
+  set_extra(counter, rule.mark, mark + 1000)
+  return true
 end

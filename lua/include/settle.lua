@@ -18,7 +18,7 @@ end
 
 -- Keeps a settle that belongs to no hold, once a request id, and answers `status`.
 local function unattributed(operation, status)
-  local record = load_record(operation.record_key)
+  local record = load_record(operation.record_key, operation.stored)
   if record.exists then
     return { status }
   end
@@ -45,7 +45,7 @@ end
 
 -- Charges a settle whose hold is not known any more, under its own id, in the windows of the reserve.
 local function reconstruct(operation)
-  local plan, record = operation.plan, load_record(operation.record_key)
+  local plan, record = operation.plan, load_record(operation.record_key, operation.stored)
   local is_unpriced = not operation.amount
   local amount = operation.amount or number_of(tonumber(plan.on_unpriced))
   local list = load_counters(plan, operation.counters_at)
@@ -142,7 +142,7 @@ local function settle_again(operation, record)
 end
 
 local function settle(operation)
-  local record = load_record(operation.record_key)
+  local record = load_record(operation.record_key, operation.stored)
   if not is_admitted(record) then
     return settle_unknown(operation)
   end

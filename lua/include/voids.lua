@@ -17,7 +17,7 @@ function voids.without_attempt(record, attempt)
 end
 
 function voids.void(operation)
-  local record = load_record(operation.record_key)
+  local record = load_record(operation.record_key, operation.stored)
   local left = is_admitted(record) and voids.without_attempt(record, operation.attempt) or nil
   if not left then
     return { 'known' }

@@ -18,6 +18,7 @@ from ledger.plans import Plan, compile_plan, plan_without_user
 from ledger.redis_ledger import RedisLedger
 from ledger.windows import Calendar
 from tests.support.ledger_under_test import nanos, rules, template
+from tests.support.tampering import tamper
 
 DAY_MS = 24 * 3_600_000
 
@@ -105,7 +106,7 @@ async def test_a_credit_that_was_not_booked_is_found(audited: Audited) -> None:
     """Money taken from a counter by hand is no adjustment."""
     await adjust(audited, -0.5)
     key = audited.keys.counter(audited.plan.counters[0].window, "alice")
-    await audited.client.hincrby(key, "spend", -nanos(0.5))
+    await tamper(audited.client, key, "spend", -nanos(0.5))
 
     assert f"user alice, {audited.plan.counters[0].window.code}, spend" in await audited.differences()
 
@@ -140,14 +141,14 @@ async def test_a_ledger_that_nobody_touched_is_clean(audited: Audited) -> None:
 async def test_one_nano_too_much_in_any_counter_is_found(audited: Audited, index: int) -> None:
     """Each of the user's six counters is compared with the records, or with its days."""
     window = audited.plan.counters[index].window
-    await audited.client.hincrby(audited.keys.counter(window, "alice"), "spend", 1)
+    await tamper(audited.client, audited.keys.counter(window, "alice"), "spend", 1)
     assert any(window.code in name or "its days" in name for name in await audited.differences())
 
 
 async def test_a_leaked_hold_is_found(audited: Audited) -> None:
     """Held money without an open hold."""
     window = audited.plan.counters[0].window
-    await audited.client.hincrby(audited.keys.counter(window, "alice"), "held", 5)
+    await tamper(audited.client, audited.keys.counter(window, "alice"), "held", 5)
     assert [f"user alice, {window.code}, held"] == await audited.differences()
 
 
@@ -160,7 +161,7 @@ async def test_a_lost_record_is_found(audited: Audited) -> None:
 async def test_a_wrong_tier_total_is_found(audited: Audited) -> None:
     """Totals follow from the same records."""
     entry = audited.plan.tier_windows[0]
-    await audited.client.hincrby(audited.keys.tier(entry.window, entry.tier), "spend", -1)
+    await tamper(audited.client, audited.keys.tier(entry.window, entry.tier), "spend", -1)
     assert [f"tier pro, {entry.window.code}, spend"] == await audited.differences()
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import redis.asyncio
 
+from ledger.counter_text import parse_counter
 from ledger.decisions import Decision, Operation, Outcome, Settlement
 from ledger.errors import StoreUnavailable
 from ledger.money import CAP_NANOS
@@ -51,7 +52,8 @@ class Book:
     async def spend(self, admission: Admission) -> int:
         """Return the stored spend of the day."""
         key = self.keys.counter(admission.plan.counters[0].window, admission.user_id)
-        return int(await self.client.hget(key, "spend") or 0)
+        stored = await self.client.get(key)
+        return 0 if stored is None else parse_counter(stored).spend_nanos
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from ledger.repairs import Repair, repair_store
 from ledger.windows import Calendar
 from tests.conftest import server_binaries
 from tests.support.ledger_under_test import nanos, rules, template
+from tests.support.tampering import tamper
 
 USERS = ("alice", "bob:1", "carol")
 BERLIN = Calendar("Europe/Berlin")
@@ -49,11 +50,11 @@ class House:
         found: dict[bytes, object] = {}
         async for key in self.client.scan_iter(match=f"sg:{self.workspace}:*"):
             kind = key.decode().split(":")[3:4]
-            if kind in (["counter"], ["tier"], ["breakdown"]):
+            if kind == ["breakdown"]:
                 found[key] = await self.client.hgetall(key)
             elif kind in (["holds"], ["tiers"], ["due"]):
                 found[key] = await self.client.zrange(key, 0, -1, withscores=True)
-            elif kind == ["request"]:
+            elif kind in (["request"], ["counter"], ["tier"]):
                 found[key] = await self.client.get(key)
         return found
 
@@ -107,8 +108,8 @@ async def test_a_ledger_that_is_right_is_left_alone(house: House) -> None:
 
 async def test_a_dry_run_changes_nothing_and_tells_what_the_repair_does(house: House) -> None:
     """Both list the same lines; only the second one writes."""
-    await house.client.hincrby(house.counter("bob:1", 0), "spend", 5)
-    await house.client.hincrby(house.counter("alice", 2), "held", -7)
+    await tamper(house.client, house.counter("bob:1", 0), "spend", 5)
+    await tamper(house.client, house.counter("alice", 2), "held", -7)
     before = await house.everything()
     told = await repair_store(house.url, house.workspace, apply=False)
     assert before == await house.everything()
@@ -126,9 +127,9 @@ async def test_any_figure_that_was_changed_is_what_it_was(house: House, field: s
     """Of each user another counter, and a total: afterwards every key holds what it held before."""
     before = await house.everything()
     for index, user_id in enumerate(USERS):
-        await house.client.hincrby(house.counter(user_id, index), field, change)
+        await tamper(house.client, house.counter(user_id, index), field, change)
     entry = house.plan.tier_windows[0]
-    await house.client.hincrby(house.keys("alice").tier(entry.window, entry.tier), "spend", change)
+    await tamper(house.client, house.keys("alice").tier(entry.window, entry.tier), "spend", change)
     report = await repair_store(house.url, house.workspace, apply=True)
     # A week or month that has too much, without all its records: one of its days may have lost it.
     assert report.left == [] or (field == "spend" and change > 0)
@@ -176,7 +177,7 @@ async def test_nothing_is_lowered_where_records_are_missing(house: House) -> Non
 
 async def test_each_correction_is_an_event(house: House) -> None:
     """The log tells who, which window, what was added and what the counter is since."""
-    await house.client.hincrby(house.counter("alice", 0), "spend", -5)
+    await tamper(house.client, house.counter("alice", 0), "spend", -5)
     await repair_store(house.url, house.workspace, apply=True)
     page = await EventLog(house.client, house.workspace, house.partitions).page(limit=10)
     event = next(each for each in page.events if each.type == "repaired")
@@ -193,7 +194,7 @@ async def _come_and_go(house: House) -> None:
 
 async def _tamper(house: House) -> None:
     """Change a figure without a trace in the history."""
-    await house.client.hincrby(house.counter("alice", 0), "spend", 2)
+    await tamper(house.client, house.counter("alice", 0), "spend", 2)
 
 
 @pytest.mark.parametrize("interfere", [_come_and_go, _tamper])
@@ -201,7 +202,7 @@ async def test_what_changes_between_reading_and_writing_stops_the_repair(
     house: House, monkeypatch: pytest.MonkeyPatch, interfere: Callable[[House], Awaitable[None]]
 ) -> None:
     """The program sees it and writes nothing; the next try reads anew."""
-    await house.client.hincrby(house.counter("alice", 0), "spend", 5)
+    await tamper(house.client, house.counter("alice", 0), "spend", 5)
     real = Repair._run
     answers: list[Any] = []
 
@@ -231,7 +232,7 @@ async def test_a_workspace_that_is_always_written_to_is_left_alone(
         return snapshot
 
     monkeypatch.setattr(ledger.repairs, "read_snapshot", read)
-    await house.client.hincrby(house.counter("alice", 0), "spend", 5)
+    await tamper(house.client, house.counter("alice", 0), "spend", 5)
     report = await repair_store(house.url, house.workspace, apply=apply)
     assert (True, []) == (report.is_busy, report.corrections)
     assert 1 <= len((await audit_store(house.url, house.workspace)).differences)

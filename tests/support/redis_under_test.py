@@ -6,7 +6,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 from ledger.breakdown import Rows, decode_rows
+from ledger.counter_text import parse_counter
 from ledger.decisions import CounterState
+from ledger.spend_reader import NEVER_COUNTED
 from ledger.windows import Window
 from tests.support.ledger_under_test import NOON_MS, LedgerUnderTest
 from tests.support.ledgers import ClockedRedisLedger
@@ -47,9 +49,8 @@ class RedisBook:
         return int(stored.get("count", "0")), int(stored.get("nanos", "0"))
 
     async def _state(self, key: str) -> CounterState:
-        stored = await self.ledger.read_hash(key)
-        spend, held, calls = (int(stored.get(name, "0")) for name in ("spend", "held", "calls"))
-        return CounterState(spend, held, calls, stored.get("seeded") == "1")
+        stored = await self.ledger.client.get(key)
+        return NEVER_COUNTED if stored is None else parse_counter(stored).state
 
 
 async def redis_under_test(client: Any, *, at_ms: int = NOON_MS, shebang: bool = True) -> LedgerUnderTest:

@@ -8,18 +8,18 @@ BATCH: Final = 1000
 
 
 class StoredCounters:
-    """Reads every ``counter:`` and ``tier:`` hash of a workspace's first partition."""
+    """Reads every ``counter:`` and ``tier:`` text of a workspace's first partition."""
 
     def __init__(self, client: "redis.Redis", workspace: str) -> None:
         self._client = client
         self._prefix = f"sg:{workspace}:{{0}}:".encode()
 
-    def read(self) -> dict[bytes, dict[bytes, bytes]]:
-        """Return the fields of each, by key."""
+    def read(self) -> dict[bytes, bytes]:
+        """Return each, by key."""
         keys = [key for key in self._keys() if key.removeprefix(self._prefix).startswith((b"counter:", b"tier:"))]
         pipeline = self._client.pipeline(transaction=False)
         for key in keys:
-            pipeline.hgetall(key)
+            pipeline.get(key)
         return dict(zip(keys, pipeline.execute(), strict=True))
 
     def forget_all(self) -> None:
