@@ -10,6 +10,7 @@ from sidecar.api.admin import AdminHandlers
 from sidecar.api.decisions import DecisionHandlers
 from sidecar.api.direct import Handler, direct_routes
 from sidecar.api.problems import problem_middleware
+from sidecar.api.quick_answers import QuickAnswers
 from sidecar.api.rules import RuleHandlers
 from sidecar.api.stream import StreamHandlers
 from sidecar.api.supervisor import SupervisorHandlers
@@ -24,6 +25,9 @@ from sidecar.worker_admin import WorkerAdmin
 
 DIRECT: Final[web.AppKey[Callable[[Handler], Handler]]] = web.AppKey("DIRECT")
 """Where an application keeps what its listener wraps around the general handler."""
+
+QUICK: Final = web.AppKey("QUICK", QuickAnswers)
+"""Where an application keeps what its listener's connections answer without it; traces see every call, so then not."""
 
 CLOSE_STREAMS: Final[web.AppKey[Callable[[], Awaitable[None]]]] = web.AppKey("CLOSE_STREAMS")
 """What a listener awaits before it closes: once aiohttp has begun to, nothing that a caller sends is read."""
@@ -45,6 +49,8 @@ def make_decision_app(
     decisions = DecisionHandlers(enforcer).routes()
     if around is not None:
         decisions = [web.post(route.path, around(route.path, route.handler)) for route in decisions]
+    else:
+        app[QUICK] = QuickAnswers(enforcer, metrics)
     app.add_routes(decisions)
     app[DIRECT] = direct_routes(decisions, check, metrics)
     streams = StreamHandlers(enforcer, metrics, max_frame_bytes=settings.max_body_bytes)

@@ -8,7 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
-from sidecar.app import CLOSE_STREAMS, DIRECT
+from sidecar.api.connection import DecisionServer
+from sidecar.app import CLOSE_STREAMS, DIRECT, QUICK
 from sidecar.settings import Settings
 
 SHUTDOWN_S: Final = 4.0
@@ -56,10 +57,12 @@ class Listeners:
             raise
 
     def _answer_directly(self) -> None:
-        """Put the application's direct routes before its own handling (`sidecar.api.direct`)."""
-        server = self._decision.server
-        if server is not None and DIRECT in self._decision.app:
-            server.request_handler = self._decision.app[DIRECT](server.request_handler)
+        """Put the application's direct routes before its own handling, and connections of ours before aiohttp's."""
+        server, app = self._decision.server, self._decision.app
+        if server is not None and DIRECT in app:
+            server.request_handler = app[DIRECT](server.request_handler)
+        if server is not None and QUICK in app:
+            self._decision._server = DecisionServer(server, app[QUICK])  # noqa: SLF001 - nobody has connected yet
 
     async def _listen_alone(self, settings: Settings) -> None:
         self.admin_url = await _listen(self._admin, settings.admin_host, settings.admin_port)

@@ -69,7 +69,7 @@ def _result(answer: Decision | Settlement | LedgerError) -> dict[str, Any]:
     return encode_answer(answer)
 
 
-def answers_msgpack(request: web.Request) -> bool:
+def answers_msgpack(request: web.BaseRequest) -> bool:
     """Say which format the caller wants; raises `NotAcceptable` if it is neither, before anything is charged."""
     return wants_msgpack(request.headers.get("Accept"), request.content_type)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from sidecar.api.connection import DecisionConnection
 from sidecar.api.problems import answer_problem
 from sidecar.metrics import Metrics
 
@@ -28,13 +29,20 @@ def direct_routes(
     def wrap(general: Handler) -> Handler:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             handler = handlers.get(request.raw_path)
-            if handler is None or request.method != "POST" or "Expect" in request.headers:
-                return await general(request)
+            is_plain = handler is not None and request.method == "POST" and "Expect" not in request.headers
             try:
+                if handler is None or not is_plain:
+                    return await general(request)
                 check(request)
                 return await handler(request)
             except Exception as error:
+                if not is_plain:
+                    raise
+                is_plain = False
                 return answer_problem(error, request, metrics)
+            finally:
+                if isinstance(request.protocol, DecisionConnection):
+                    request.protocol.end_request(request, is_plain=is_plain)
 
         return handle
 

@@ -26,29 +26,38 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 log = logging.getLogger("spendgate.http")
 
 
+def problem_body(fields: dict[str, Any]) -> bytes:
+    """Return the body of a problem."""
+    return orjson.dumps(fields)
+
+
 def problem_response(fields: dict[str, Any]) -> web.Response:
     """Return the HTTP answer of a problem."""
-    return web.Response(status=fields["status"], body=orjson.dumps(fields), content_type=PROBLEM_JSON)
+    return web.Response(status=fields["status"], body=problem_body(fields), content_type=PROBLEM_JSON)
 
 
-def answer_problem(error: Exception, request: web.BaseRequest, metrics: Metrics) -> web.Response:
-    """Return the answer to an error of a handler, and count it; what is unexpected is logged once and hidden."""
-    allowed = None
+def find_problem(error: Exception, path: str, metrics: Metrics) -> dict[str, Any]:
+    """Return the fields of an error's problem, and count it; what is unexpected is logged once and hidden."""
     if isinstance(error, LedgerError):
         fields = problem_fields(error)
     elif isinstance(error, web.HTTPException):
         fields = _http_problem(error)
-        allowed = error.headers.get("Allow")
     elif isinstance(error, ConnectionError | UnicodeDecodeError | web.RequestPayloadError):
         fields = problem_fields(LedgerError(f"the request could not be read: {error}", code="invalid_body"))
         fields["status"] = 400
     else:
-        log.error("%r failed", shown_path(request.path), exc_info=error)
+        log.error("%r failed", shown_path(path), exc_info=error)
         fields = problem_fields(LedgerError("this is our fault; the log has the details"))
     metrics.record_problem(fields["code"])
+    return fields
+
+
+def answer_problem(error: Exception, request: web.BaseRequest, metrics: Metrics) -> web.Response:
+    """Return the answer to an error of a handler, and count it."""
+    fields = find_problem(error, request.path, metrics)
     response = problem_response(fields)
-    if allowed is not None:
-        response.headers["Allow"] = allowed
+    if isinstance(error, web.HTTPException) and "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
     if fields["status"] == 401:  # noqa: PLR2004 - the status itself
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -6,33 +6,41 @@ docs/decisions/0007. This one is used for the answers to POST; an old or closing
 
 import time
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Final, cast
 
 from aiohttp import HttpVersion11, web
 
 MAX_UNSENT_BYTES: Final = 65_536
-HEAD: Final = "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nDate: {}\r\nContent-Length: "
+HEAD: Final = "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nDate: {}\r\nContent-Length: "
 
 
 class _Heads:
-    """What answers begin with, up to the length; made once a second and content type, because of the date in it."""
+    """What answers begin with, up to the length; made once a second and kind, because of the date in it."""
 
     def __init__(self) -> None:
         self._second = 0
-        self._heads: dict[str, bytes] = {}
+        self._heads: dict[tuple[int, str], bytes] = {}
 
-    def get(self, content_type: str) -> bytes:
+    def get(self, status: int, content_type: str) -> bytes:
         second = int(time.time())
         if second != self._second:
             self._second = second
             self._heads.clear()
-        head = self._heads.get(content_type)
+        head = self._heads.get((status, content_type))
         if head is None:
-            head = self._heads[content_type] = HEAD.format(content_type, formatdate(second, usegmt=True)).encode()
+            date = formatdate(second, usegmt=True)
+            head = HEAD.format(status, HTTPStatus(status).phrase, content_type, date).encode()
+            self._heads[status, content_type] = head
         return head
 
 
 _heads: Final = _Heads()
+
+
+def answer_bytes(body: bytes, content_type: str, *, status: int = 200) -> bytes:
+    """Return a whole answer, for a connection that is kept alive."""
+    return b"%b%d\r\n\r\n%b" % (_heads.get(status, content_type), len(body), body)
 
 
 class WholeAnswer:
@@ -54,8 +62,7 @@ class WholeAnswer:
         if request.version != HttpVersion11 or not request.keep_alive:
             await self._answer_generally(request)
             return
-        body = self._body
-        transport.write(b"%b%d\r\n\r\n%b" % (_heads.get(self._content_type), len(body), body))
+        transport.write(answer_bytes(self._body, self._content_type))
         if transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             # A caller that sends without reading waits here, and its answers do not fill our memory.
             await request.writer.drain()
