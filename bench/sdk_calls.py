@@ -53,7 +53,11 @@ async def alternate_awaiting(
 
 def blocking(url: str, socket_url: str, provider_url: str, rounds: int) -> dict[str, dict[str, float]]:
     """Time holds around nothing, over both kinds of sockets, and calls of a wrapped client."""
-    with Spendgate(url, tier="bench", timeout_s=5) as gate, Spendgate(socket_url, tier="bench", timeout_s=5) as unix:
+    with (
+        Spendgate(url, tier="bench", timeout_s=5) as gate,
+        Spendgate(socket_url, tier="bench", timeout_s=5) as unix,
+        Spendgate(url, tier="bench", timeout_s=5, transport="stream") as stream,
+    ):
         client = OpenAI(api_key=KEY, base_url=provider_url)
 
         def held(gate: Spendgate) -> None:
@@ -69,6 +73,7 @@ def blocking(url: str, socket_url: str, provider_url: str, rounds: int) -> dict[
             {
                 "hold and settle, TCP": lambda: held(gate),
                 "hold and settle, Unix socket": lambda: held(unix),
+                "hold and settle, stream": lambda: held(stream),
                 "openai, bare": lambda: ask(client),
                 "openai, wrapped": lambda: ask(wrapped),
                 "openai, wrapped, Unix socket": lambda: ask(over_socket),
@@ -79,10 +84,13 @@ def blocking(url: str, socket_url: str, provider_url: str, rounds: int) -> dict[
 
 async def awaiting(url: str, provider_url: str, rounds: int) -> dict[str, dict[str, float]]:
     """Time the same with the awaiting clients."""
-    async with AsyncSpendgate(url, tier="bench", timeout_s=5) as gate:
+    async with (
+        AsyncSpendgate(url, tier="bench", timeout_s=5) as gate,
+        AsyncSpendgate(url, tier="bench", timeout_s=5, transport="stream") as stream,
+    ):
         client = AsyncOpenAI(api_key=KEY, base_url=provider_url)
 
-        async def held() -> None:
+        async def held(gate: AsyncSpendgate) -> None:
             async with gate.hold("user-3", estimate_usd="0.01") as hold:
                 await hold.settle(cost_usd="0.005")
 
@@ -92,7 +100,8 @@ async def awaiting(url: str, provider_url: str, rounds: int) -> dict[str, dict[s
         wrapped = wrap(client, gate, user_id="user-4")
         return await alternate_awaiting(
             {
-                "hold and settle, asyncio": held,
+                "hold and settle, asyncio": lambda: held(gate),
+                "hold and settle, asyncio, stream": lambda: held(stream),
                 "openai, asyncio, bare": lambda: ask(client),
                 "openai, asyncio, wrapped": lambda: ask(wrapped),
             },

@@ -86,7 +86,9 @@ def show(figures: dict[str, dict[str, float]]) -> None:
 
 def described() -> dict[str, Any]:
     """Return the machine, with the versions that matter here."""
-    packages = {name: importlib.metadata.version(name) for name in ("httpcore2", "h11", "anyio")}
+    packages = {
+        name: importlib.metadata.version(name) for name in ("httpcore2", "h11", "anyio", "websockets", "msgpack")
+    }
     return machine() | {"sdk_packages": packages}
 
 

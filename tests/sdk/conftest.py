@@ -53,6 +53,12 @@ def listeners(valkey_url: str, sidecar_directory: Path) -> Iterator[Listeners]:
         yield serving
 
 
+@pytest.fixture(params=["http", "stream"])
+def each_transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients of a test use either transport."""
+    monkeypatch.setattr("spendgate._setup.DEFAULT_TRANSPORT", request.param)
+
+
 @pytest.fixture
 def url(listeners: Listeners) -> str:
     """Where the sidecar is."""

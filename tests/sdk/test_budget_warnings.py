@@ -9,6 +9,8 @@ from spendgate import AsyncSpendgate, BudgetWarning, Spendgate
 
 from tests.support.sdk_gates import TIMEOUT_S
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 
 class Recorder:
     """A callback that remembers what it was told."""

@@ -10,6 +10,8 @@ from spendgate import AsyncSpendgate, Spendgate
 
 from tests.support.sdk_gates import TIMEOUT_S, settled_usage, spend_text
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 MOST_AWAITS = 200
 
 

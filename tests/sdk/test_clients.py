@@ -10,6 +10,8 @@ from spendgate import AsyncSpendgate, LLMBudgetExceededError, Spendgate, Spendga
 from sidecar.listeners import Listeners
 from tests.support.sdk_gates import TIMEOUT_S
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 
 @pytest.fixture(params=["tcp", "unix"])
 def gate(request: pytest.FixtureRequest, listeners: Listeners, socket_url: str) -> Iterator[Spendgate]:

@@ -10,6 +10,8 @@ from spendgate.testing import FakeSidecar
 
 from tests.support.sdk_gates import TIMEOUT_S, settled_usage, spend_text
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 
 @pytest.fixture
 def refused_url() -> Iterator[str]:

@@ -10,6 +10,8 @@ from spendgate.testing import FakeSidecar
 
 from tests.support.sdk_gates import TIMEOUT_S, eventually, settled_usage, spend_text
 
+pytestmark = pytest.mark.usefixtures("each_transport")
+
 
 class Stopped(BaseException):
     """Something that no `except Exception` catches, as KeyboardInterrupt and CancelledError are."""

@@ -146,6 +146,7 @@ def test_a_settle_outlives_its_killed_app(sidecar: Sidecar, gate: Spendgate, use
         assert "0.25" == spend_text(settled_usage(gate, user))
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_a_reserve_that_was_denied_unanswered_is_given_back(sidecar: Sidecar, gate: Spendgate, user: str) -> None:
     """The sidecar is frozen, the call denied; when it wakes it makes the hold after all, which is released."""
     with Spendgate(sidecar.url, timeout_s=0.2, tier="free") as app:
@@ -186,6 +187,7 @@ def test_an_app_that_ends_without_closing_anything_loses_nothing(
         assert "0.25" == spend_text(settled_usage(gate, user))
 
 
+@pytest.mark.usefixtures("each_transport")
 def test_a_replaced_sidecar_is_not_noticed(sidecar: Sidecar, gate: Spendgate, user: str) -> None:
     """Kept-alive connections to the old one are broken; the next call goes to the new one without an error."""
     with Spendgate(sidecar.url, timeout_s=TIMEOUT_S, tier="free") as app:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ class Refusing(FakeSidecar):
         super().__init__()
         self.status: int | None = None
 
-    def send(self, path: str, body: bytes | None = None) -> Reply:
+    def send(self, path: str, fields: Mapping[str, Any] | None = None) -> Reply:
         """Refuse, or answer."""
         if self.status is not None:
-            return Reply(self.status, b'{"code": "refused", "detail": "not now"}')
-        return super().send(path, body)
+            return Reply(self.status, {"code": "refused", "detail": "not now"})
+        return super().send(path, fields)
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
@@ -120,10 +121,10 @@ async def test_closing_does_not_block_the_loop() -> None:
     loop_goes_on = threading.Event()
 
     class Slow(FakeSidecar):
-        def send(self, path: str, body: bytes | None = None) -> Reply:
+        def send(self, path: str, fields: Mapping[str, Any] | None = None) -> Reply:
             if path == "/v1/release":
                 assert loop_goes_on.wait(TIMEOUT_S), "the loop stood still"
-            return super().send(path, body)
+            return super().send(path, fields)
 
     sidecar = Slow()
     gate = AsyncSpendgate(transport=sidecar)

@@ -7,9 +7,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
+import pytest
 from spendgate import AsyncSpendgate, Hold, Spendgate
 
 from tests.support.sdk_gates import TIMEOUT_S, settled_usage, spend_text
+
+pytestmark = pytest.mark.usefixtures("each_transport")
 
 
 def test_threads_share_a_client(url: str, user: str) -> None:

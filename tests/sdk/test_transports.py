@@ -39,9 +39,10 @@ class Faulty:
                     connection.sendall(self._answer(head.split()[1].decode(), body))
 
     def _answer(self, path: str, body: bytes) -> bytes:
-        reply = self._sidecar.send(path, body)
-        head = f"HTTP/1.1 {reply.status} OK\r\nConnection: close\r\nContent-Length: {len(reply.body)}\r\n\r\n"
-        return head.encode() + reply.body
+        reply = self._sidecar.send(path, json.loads(body))
+        answer = json.dumps(reply.document).encode()
+        head = f"HTTP/1.1 {reply.status} OK\r\nConnection: close\r\nContent-Length: {len(answer)}\r\n\r\n"
+        return head.encode() + answer
 
     def __enter__(self) -> "Faulty":
         self._thread.start()

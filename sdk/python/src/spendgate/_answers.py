@@ -1,6 +1,5 @@
 """Documents of the sidecar to values. Fields that are unknown here are ignored: a sidecar may be newer than its SDK."""
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,22 +8,12 @@ from typing import Any, TypeVar
 from spendgate.decisions import Budget, Decision, Settlement, UserUsage, WarningDetail, WindowUsage
 
 Document = Mapping[str, Any]
+Number = Decimal | int | float | str
 T = TypeVar("T")
 
 
 class NotASidecar(Exception):
     """What answered is no sidecar: neither a decision nor a problem document came back."""
-
-
-def read_document(body: bytes) -> Document:
-    """Return a JSON object with its numbers exact; raises `NotASidecar` for anything else."""
-    try:
-        document = json.loads(body, parse_float=Decimal)
-    except ValueError:
-        raise NotASidecar("the answer is no JSON") from None
-    if not isinstance(document, dict):
-        raise NotASidecar("the answer is no JSON object")
-    return document
 
 
 def read_decision(fields: Document) -> Decision:
@@ -78,7 +67,7 @@ def _decision(fields: Document) -> Decision:
         reserved_at=_moment(fields.get("reserved_at")),
         expires_at=_moment(fields.get("expires_at")),
         hold_state=fields.get("hold_state"),
-        on_store_failure=fields.get("on_store_failure"),
+        on_store_failure=_policy(fields.get("on_store_failure")),
     )
 
 
@@ -155,13 +144,17 @@ def _warning(fields: Document | None) -> WarningDetail | None:
     return WarningDetail(kind=fields["kind"], threshold_pct=fields.get("threshold_pct"), first=fields["first"])
 
 
-def _usd(value: Decimal | int | str | None) -> Decimal | None:
+def _policy(policy: str | Document | None) -> str | Document | None:
+    return {name: _usd(amount) for name, amount in policy.items()} if isinstance(policy, Mapping) else policy
+
+
+def _usd(value: Number | None) -> Decimal | None:
     return None if value is None else _certain_usd(value)
 
 
-def _certain_usd(value: Decimal | int | str) -> Decimal:
-    """Return an amount without the zero that a JSON number may end in: 5, not 5.0."""
-    amount = Decimal(value)
+def _certain_usd(value: Number) -> Decimal:
+    """Return an amount without the zero that a number may end in: 5, not 5.0. A float means its shortest form."""
+    amount = Decimal(repr(value) if isinstance(value, float) else value)
     whole = int(amount)
     return Decimal(whole) if whole == amount else amount
 

@@ -9,7 +9,7 @@ from spendgate._calls import Call, charge, resolution
 from spendgate._core import Core, raise_for_block
 from spendgate._courier import Courier
 from spendgate._delivery import passes
-from spendgate._exchange import AsyncAnswers, Reply, Unreachable
+from spendgate._exchange import AsyncAnswers, Fields, Reply, Unreachable
 from spendgate._policies import UNAVAILABLE
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement
@@ -30,18 +30,17 @@ class AsyncEngine:
         self._callback = on_budget_warning
         self._origin: AsyncEngine | None = None
 
-    async def send(self, path: str, body: bytes | None = None) -> Reply | Unreachable:
+    async def send(self, path: str, fields: Fields | None = None) -> Reply | Unreachable:
         """Return the answer, or that there is none."""
         try:
-            return await self._transport.send(path, body)
+            return await self._transport.send(path, fields)
         except Unreachable as error:
             return error
 
     async def admit(self, call: Call) -> Decision:
         """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""
-        body = call.body()
         try:
-            reply = await self.send(call.path, body)
+            reply = await self.send(call.path, call.fields)
         except BaseException:
             self.give_back(call)
             raise
@@ -82,7 +81,7 @@ class AsyncEngine:
 
     async def resolve(self, call: Call) -> Settlement:
         """Settle, release or extend; raises `SpendgateUnavailableError` without an answer."""
-        settlement = self.core.settled(call, await self.send(call.path, call.body()))
+        settlement = self.core.settled(call, await self.send(call.path, call.fields))
         await self.tell(settlement)
         return settlement
 

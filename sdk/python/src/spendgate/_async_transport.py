@@ -6,7 +6,7 @@ import threading
 import httpcore2
 
 from spendgate import _forks
-from spendgate._exchange import ATTEMPTS, FAILURES, Answers, Exchange, Reply
+from spendgate._exchange import ATTEMPTS, FAILURES, Answers, Exchange, Fields, Reply
 
 
 class AsyncTransport:
@@ -18,16 +18,16 @@ class AsyncTransport:
         self._lock = threading.Lock()
         _forks.join(self)
 
-    async def send(self, path: str, body: bytes | None = None) -> Reply:
-        """POST `body`, or GET without one; raises `Unreachable`."""
+    async def send(self, path: str, fields: Fields | None = None) -> Reply:
+        """POST `fields`, or GET without any; raises `Unreachable`."""
         pool = self._pools.get(asyncio.get_running_loop()) or self._new_pool()
         failure = None
         for attempt in range(1, ATTEMPTS + 1):
-            request = self._exchange.request(path, body)
+            request = self._exchange.request(path, fields)
             try:
                 response = await pool.handle_async_request(request)
                 try:
-                    return Reply(response.status, await response.aread())
+                    return Reply.of_json(response.status, await response.aread())
                 finally:
                     await response.aclose()
             except FAILURES as error:
@@ -60,9 +60,9 @@ class Immediate:
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
 
-    async def send(self, path: str, body: bytes | None = None) -> Reply:
+    async def send(self, path: str, fields: Fields | None = None) -> Reply:
         """Return the answer."""
-        return self._answers.send(path, body)
+        return self._answers.send(path, fields)
 
     async def close(self) -> None:
         """Do nothing."""

@@ -1,6 +1,5 @@
 """Requests of the SDK, built and checked before anything is sent; nothing here waits or touches a socket."""
 
-import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,10 +49,6 @@ class Call:
     def path(self) -> str:
         """Where it goes."""
         return f"/v1/{self.operation}"
-
-    def body(self) -> bytes:
-        """Return the request's JSON."""
-        return json.dumps(self.fields, separators=(",", ":")).encode()
 
 
 def admission(

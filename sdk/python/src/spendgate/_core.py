@@ -9,7 +9,6 @@ from spendgate import _forks
 from spendgate._answers import (
     NotASidecar,
     read_decision,
-    read_document,
     read_settlement,
     read_usage,
 )
@@ -102,7 +101,9 @@ def _document(reply: Reply | Unreachable) -> Mapping[str, Any]:
     """Return a 200's document; raises `SpendgateRequestError` for a refusal, and what it is for no answer."""
     if isinstance(reply, Unreachable):
         raise reply
-    document = read_document(reply.body)
+    document = reply.document
+    if document is None:
+        raise NotASidecar("the answer is no JSON object")
     if reply.status in ANSWERED:
         return document
     if "code" not in document:

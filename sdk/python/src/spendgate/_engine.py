@@ -10,7 +10,7 @@ from spendgate._calls import Call, charge, resolution
 from spendgate._core import Core, raise_for_block
 from spendgate._courier import Courier
 from spendgate._delivery import passes
-from spendgate._exchange import Answers, Reply, Unreachable
+from spendgate._exchange import Answers, Fields, Reply, Unreachable
 from spendgate._policies import UNAVAILABLE
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement
@@ -34,18 +34,17 @@ class Engine:
         self._callback = on_budget_warning
         self._origin: Engine | None = None
 
-    def send(self, path: str, body: bytes | None = None) -> Reply | Unreachable:
+    def send(self, path: str, fields: Fields | None = None) -> Reply | Unreachable:
         """Return the answer, or that there is none."""
         try:
-            return self._transport.send(path, body)
+            return self._transport.send(path, fields)
         except Unreachable as error:
             return error
 
     def admit(self, call: Call) -> Decision:
         """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""
-        body = call.body()
         try:
-            reply = self.send(call.path, body)
+            reply = self.send(call.path, call.fields)
         except BaseException:
             self.give_back(call)
             raise
@@ -89,7 +88,7 @@ class Engine:
 
     def resolve(self, call: Call) -> Settlement:
         """Settle, release or extend; raises `SpendgateUnavailableError` without an answer."""
-        settlement = self.core.settled(call, self.send(call.path, call.body()))
+        settlement = self.core.settled(call, self.send(call.path, call.fields))
         self.tell(settlement)
         return settlement
 

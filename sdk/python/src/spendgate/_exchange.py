@@ -1,6 +1,9 @@
 """What both transports say over HTTP, and how they read failures."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final, Protocol
 
 import httpcore2
@@ -13,32 +16,47 @@ KEEPALIVE_CONNECTIONS: Final = 32
 KEEPALIVE_S: Final = 30.0
 ATTEMPTS: Final = 2
 
+Fields = Mapping[str, Any]
+
 FAILURES: Final = (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError)
 NOT_SENT: Final = (httpcore2.ConnectError, httpcore2.ConnectTimeout, httpcore2.PoolTimeout)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An HTTP answer."""
+    """An answer: the status it has over HTTP, and its document; None if what came was no JSON object."""
 
     status: int
-    body: bytes
+    document: Mapping[str, Any] | None
+
+    @classmethod
+    def of_json(cls, status: int, body: bytes) -> "Reply":
+        """Return the answer with a body of JSON; its numbers are exact."""
+        try:
+            document = json.loads(body, parse_float=Decimal)
+        except ValueError:
+            document = None
+        return cls(status, document if isinstance(document, dict) else None)
 
 
 class Unreachable(Exception):
-    """No answer came. `sent`: the request may have arrived, so whether it took effect is unknown."""
+    """No answer came. `sent`: the request may have arrived, so whether it took effect is unknown.
 
-    def __init__(self, reason: str, *, sent: bool) -> None:
+    `timed_out`: it took the whole timeout to find out.
+    """
+
+    def __init__(self, reason: str, *, sent: bool, timed_out: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
+        self.timed_out = timed_out
 
 
 class Answers(Protocol):
     """Whatever answers requests: a transport to a sidecar, or in tests `spendgate.testing.FakeSidecar`."""
 
-    def send(self, path: str, body: bytes | None = None) -> Reply:
-        """POST `body`, or GET without one; raises `Unreachable`."""
+    def send(self, path: str, fields: Fields | None = None) -> Reply:
+        """Ask for an operation with its fields, or, without any, for what stands at a path; raises `Unreachable`."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -47,8 +65,8 @@ class Answers(Protocol):
 class AsyncAnswers(Protocol):
     """The same, awaited."""
 
-    async def send(self, path: str, body: bytes | None = None) -> Reply:
-        """POST `body`, or GET without one; raises `Unreachable`."""
+    async def send(self, path: str, fields: Fields | None = None) -> Reply:
+        """Ask for an operation with its fields, or, without any, for what stands at a path; raises `Unreachable`."""
 
     async def close(self) -> None:
         """Close the connections of the running loop."""
@@ -63,14 +81,16 @@ class Exchange:
 
     def __init__(self, address: Address, *, timeout_s: float, token: str | None) -> None:
         self.address = address
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
+        self.token = token
         self._extensions = {"timeout": dict.fromkeys(("connect", "read", "write", "pool"), timeout_s)}
         self._headers = [(b"Host", address.host_header.encode()), (b"Accept", b"application/json")]
         if token is not None:
             self._headers.append((b"Authorization", f"Bearer {token}".encode()))
 
-    def request(self, path: str, body: bytes | None) -> httpcore2.Request:
-        """Return a request, which serves one attempt: a POST of JSON, or without `body` a GET."""
+    def request(self, path: str, fields: Fields | None) -> httpcore2.Request:
+        """Return a request, which serves one attempt: a POST of JSON, or without `fields` a GET."""
+        body = None if fields is None else json.dumps(fields, separators=(",", ":")).encode()
         address = self.address
         headers = self._headers
         if body is not None:
@@ -84,7 +104,16 @@ class Exchange:
         """Return what a failed attempt means."""
         sent = not isinstance(error, NOT_SENT)
         if isinstance(error, httpcore2.TimeoutException):
-            return Unreachable(f"no answer from {self.address.url} within {self._timeout_s} s", sent=sent)
+            return self.too_late(sent=sent)
+        return self.unreachable(error, sent=sent)
+
+    def too_late(self, *, sent: bool) -> Unreachable:
+        """Return that the timeout passed."""
+        reason = f"no answer from {self.address.url} within {self.timeout_s} s"
+        return Unreachable(reason, sent=sent, timed_out=True)
+
+    def unreachable(self, error: Exception, *, sent: bool) -> Unreachable:
+        """Return that the connection failed."""
         detail = str(error) or type(error).__name__
         return Unreachable(f"{self.address.url} cannot be reached: {detail}", sent=sent)
 

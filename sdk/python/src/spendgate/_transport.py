@@ -3,7 +3,7 @@
 import httpcore2
 
 from spendgate import _forks
-from spendgate._exchange import ATTEMPTS, FAILURES, Exchange, Reply
+from spendgate._exchange import ATTEMPTS, FAILURES, Exchange, Fields, Reply
 from spendgate._sockets import Sockets
 
 
@@ -15,15 +15,15 @@ class Transport:
         self._pool = self._new_pool()
         _forks.join(self)
 
-    def send(self, path: str, body: bytes | None = None) -> Reply:
-        """POST `body`, or GET without one; raises `Unreachable`."""
+    def send(self, path: str, fields: Fields | None = None) -> Reply:
+        """POST `fields`, or GET without any; raises `Unreachable`."""
         failure = None
         for attempt in range(1, ATTEMPTS + 1):
-            request = self._exchange.request(path, body)
+            request = self._exchange.request(path, fields)
             try:
                 response = self._pool.handle_request(request)
                 try:
-                    return Reply(response.status, response.read())
+                    return Reply.of_json(response.status, response.read())
                 finally:
                     response.close()
             except FAILURES as error:

@@ -14,11 +14,10 @@ from spendgate import _calls
 from spendgate._calls import DEFAULT_TTL_S, Meta
 from spendgate._core import usage_path
 from spendgate._decorator import FromArguments, FromResult, Terms, refuse_generators
-from spendgate._exchange import Answers
 from spendgate._hold_state import HoldState
 from spendgate._options import ReserveOptions
 from spendgate._policies import Fail
-from spendgate._setup import DEFAULT_TIMEOUT_S, Options, build_async_engine
+from spendgate._setup import DEFAULT_TIMEOUT_S, Options, Transporting, build_async_engine
 from spendgate.amounts import Amount
 from spendgate.async_hold import AsyncHold
 from spendgate.budget_warning import OnBudgetWarning
@@ -47,7 +46,7 @@ class AsyncSpendgate:
         journal_dir: str | Path | None = None,
         tier: str | None = None,
         group: str | None = None,
-        transport: Answers | None = None,
+        transport: Transporting | None = None,
     ) -> None:
         options = Options(
             url=url,

@@ -13,11 +13,10 @@ from spendgate import _calls
 from spendgate._calls import DEFAULT_TTL_S, Meta
 from spendgate._core import usage_path
 from spendgate._decorator import FromArguments, FromResult, Terms, refuse_generators
-from spendgate._exchange import Answers
 from spendgate._hold_state import HoldState
 from spendgate._options import ReserveOptions
 from spendgate._policies import Fail
-from spendgate._setup import DEFAULT_TIMEOUT_S, Options, build_engine
+from spendgate._setup import DEFAULT_TIMEOUT_S, Options, Transporting, build_engine
 from spendgate.amounts import Amount
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement, UserUsage
@@ -41,7 +40,8 @@ class Spendgate:
       past a threshold. A function or coroutine function; what it raises is logged.
     - `journal_dir`: where settles wait that cannot be delivered; by default a directory of this user's own.
     - `tier`, `group`: what calls send that do not say.
-    - `transport`: what answers instead of a sidecar, in tests: `spendgate.testing.FakeSidecar`.
+    - `transport`: ``"http"`` (the default), or ``"stream"``: one WebSocket for all operations, which needs the extra
+      ``spendgate[stream]``. In tests, what answers instead of a sidecar: `spendgate.testing.FakeSidecar`.
     """
 
     def __init__(  # noqa: PLR0913 - a client's options, each by name
@@ -56,7 +56,7 @@ class Spendgate:
         journal_dir: str | Path | None = None,
         tier: str | None = None,
         group: str | None = None,
-        transport: Answers | None = None,
+        transport: Transporting | None = None,
     ) -> None:
         options = Options(
             url=url,

@@ -73,15 +73,15 @@ class FakeSidecar:
         """Return what is held for a user, as decimal text."""
         return usd_text(self._total(self._holds, user_id))
 
-    def send(self, path: str, body: bytes | None = None) -> Reply:
+    def send(self, path: str, fields: Mapping[str, Any] | None = None) -> Reply:
         """Answer a request of a client."""
         with self._lock:
-            name, fields = _operation(path, body)
-            self.operations.append(Operation(name=name, fields=fields))
+            name, asked = _operation(path, fields)
+            self.operations.append(Operation(name=name, fields=asked))
             if self.is_away:
                 raise Unreachable("the fake sidecar is away", sent=False)
-            status, answer = self._answer(name, fields)
-        return Reply(status, json.dumps(answer).encode())
+            status, answer = self._answer(name, asked)
+        return Reply.of_json(status, json.dumps(answer).encode())
 
     def close(self) -> None:
         """Do nothing: it serves any number of clients."""
@@ -186,10 +186,10 @@ class FakeSidecar:
         return sum(amount for (user, _), amount in amounts.items() if user == user_id)
 
 
-def _operation(path: str, body: bytes | None) -> tuple[str, dict[str, Any]]:
-    if body is None:
+def _operation(path: str, fields: Mapping[str, Any] | None) -> tuple[str, dict[str, Any]]:
+    if fields is None:
         return "usage", {"user_id": unquote(path.partition("?")[0].removeprefix("/v1/usage/"))}
-    return path.removeprefix("/v1/"), json.loads(body)
+    return path.removeprefix("/v1/"), json.loads(json.dumps(fields))
 
 
 def _warning(budget: _Budget, percent: int, *, over: bool) -> dict[str, Any] | None:
