@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from spendgate import (
     AsyncSpendgate,
     Decision,
@@ -30,6 +32,7 @@ from tests.support.service_thread import sidecar_in_a_thread
 from tests.support.stream_server import (
     Act,
     StreamServer,
+    answer,
     answer_and_close,
     answer_and_ping,
     cut,
@@ -254,6 +257,21 @@ def test_nobody_is_there(kind: str, scheme: str, tmp_path: Path) -> None:
         free = f"http://127.0.0.1:{bound.getsockname()[1]}"
         with pytest.raises(SpendgateUnavailableError, match="cannot be reached"):
             ask(kind, free if scheme == "tcp" else f"unix://{tmp_path}/s")
+
+
+@both
+def test_it_goes_over_tls(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With certificates that are trusted; answers in many pieces arrive whole, and an end is heard."""
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    with stream_server(answer, drop, tls=tls) as server:
+        with pytest.raises(SpendgateUnavailableError, match="certificate"):
+            ask(kind, server.url)
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+
+        assert [True] * 3 == [decision.allowed for decision in ask(kind, server.url, calls=3)]
+        assert (2, 4) == (server.connections, len(server.asked))
 
 
 def test_the_answer_is_that_of_http(url: str, user: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -125,15 +126,15 @@ def last_first(count: int) -> Act:
 
 
 @contextlib.contextmanager
-def stream_server(*acts: Act) -> Iterator[StreamServer]:
-    """Serve on a free port of the loopback."""
+def stream_server(*acts: Act, tls: ssl.SSLContext | None = None) -> Iterator[StreamServer]:
+    """Serve on a free port of the loopback, with `tls` over it."""
     server = StreamServer(acts=list(acts))
     loop, serves = asyncio.new_event_loop(), threading.Event()
     stopping = asyncio.Event()
 
     async def run() -> None:
-        async with serve(server.serve, "127.0.0.1", 0, ping_interval=None) as listening:
-            server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        async with serve(server.serve, "127.0.0.1", 0, ping_interval=None, ssl=tls) as listening:
+            server.url = f"{'https' if tls else 'http'}://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
             serves.set()
             await stopping.wait()
 
