@@ -20,7 +20,7 @@ help:
 	@echo "make screenshots  the pictures of docs/images, anew"
 	@echo "make lint         lint, format and types"
 	@echo "make check        lint, types and all tests"
-	@echo "make bench        speed beside its baselines, in 10 minutes; renews docs/performance.md (bench-quick: a look in one)"
+	@echo "make bench        speed beside its baselines; renews docs/performance.md (bench-quick: a short look)"
 	@echo "make bench-full   the same with the growth curves: rules, users, windows, thresholds"
 	@echo "make replay-real TRACE=file.csv   replay a trace of your own through two sidecars, and audit"
 	@echo "make sbom         dist/spendgate-server.cdx.json, what the image contains"

@@ -1,6 +1,6 @@
 """``python -m bench``: the whole suite, and docs/performance.md anew. See docs/performance.md for what is measured.
 
-``--quick`` takes a look in less than a minute and writes nothing; ``--full`` adds the growth curves; ``--part NAME``
+``--quick`` takes a look and writes nothing; ``--full`` adds the growth curves; ``--part NAME``
 measures parts alone and joins them with the results that are there; ``--report`` only writes the page.
 """
 
@@ -57,7 +57,7 @@ def write_page() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Return the command line's options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="less than a minute, prints only")
+    parser.add_argument("--quick", action="store_true", help="a short look, prints only")
     parser.add_argument("--full", action="store_true", help="with the growth curves")
     parser.add_argument("--part", action="append", choices=list(PARTS), help="this part, instead of the usual ones")
     parser.add_argument("--report", action="store_true", help="measure nothing, write the page")
@@ -74,6 +74,7 @@ def main() -> None:
     parts = arguments.part or (QUICK if arguments.quick else USUAL + (("growth",) if arguments.full else ()))
     measured: dict[str, dict[str, Any]] = {}
     pin(-1)
+    machine.commit()
     for part in () if arguments.report else parts:
         measured[part] = measure(part, options)
         if not arguments.quick:

@@ -45,10 +45,10 @@ def pin(core: int) -> None:
         os.sched_setaffinity(0, {CORES[core]})
 
 
-def wait_until_open(port: int) -> None:
-    """Wait until something listens on a port."""
+def wait_until_open(port: int, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until a process listens on a port; raises `RuntimeError` if it ends before or takes too long."""
     deadline = time.monotonic() + START_DEADLINE_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
             return
         time.sleep(START_POLL_S)
@@ -67,7 +67,7 @@ def server(arguments: list[str], port: int, environment: dict[str, str]) -> Iter
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until_open(port)
+        wait_until_open(port, process)
         yield process.pid
     finally:
         process.send_signal(signal.SIGTERM)

@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -25,9 +26,15 @@ def described() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "redis_benchmark": _first_line([shutil.which(PROGRAM) or "false", "--version"]),
-        "commit": _first_line(["git", "describe", "--always", "--dirty", "--exclude", "*"]),
+        "commit": commit(),
         "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
+
+
+@cache
+def commit() -> str:
+    """Return the commit, as it was when first asked: results that are written meanwhile do not make it dirty."""
+    return _first_line(["git", "describe", "--always", "--dirty", "--exclude", "*"])
 
 
 def _cpu() -> str:

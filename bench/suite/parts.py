@@ -12,7 +12,7 @@ from bench import memory
 from bench.suite import script_cost
 from bench.suite.footprint import bulk, resident_mib, scrape, start_and_memory
 from bench.suite.rounds import Case, generate, run_rounds, spread, summarize
-from bench.suite.rule_sets import LARGE_OVERRIDES, SMALL_OVERRIDES, rules, zoned
+from bench.suite.rule_sets import LARGE_OVERRIDES, SMALL_OVERRIDES, TEMPLATES, rules, zoned
 from bench.suite.scenarios import STREAM_64, Document, Options, Tell, benches, case, latency, scenarios, table
 from bench.suite.subjects import Subject, running_sidecar
 from cli.embedded import EmbeddedStore
@@ -59,7 +59,7 @@ def growth(options: Options, tell: Tell) -> Document:
     with benches() as (directory, store):
         by_rules = {}
         for count in GROWING_RULES:
-            with running_sidecar(directory / f"rules-{count}", store.url, rules(count)) as sidecar:
+            with running_sidecar(directory / f"rules-{count}", store.url, rules(count - TEMPLATES)) as sidecar:
                 by_rules[str(count)] = _grown(sidecar, store, options)
             tell(f"{count:,} rules")
         zones = {f"{3 + 3 * number} counters": zoned(number) for number in ZONES}

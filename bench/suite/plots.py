@@ -1,6 +1,6 @@
 """Results as pictures: SVG files beside the page, the same bytes for the same results."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,21 +24,21 @@ STYLE: Final = {
     "grid.alpha": 0.3,
 }
 BLUE, GRAY, RED = "#1f6feb", "#8c959f", "#cf222e"
-NINES: Final = (0, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99)
+BASELINES: Final = ("no-op", "redis-py pool", "limits", "redis-benchmark", "bare round trip")
+GROWN: Final = {
+    "rules": "rules",
+    "users": "users with counters",
+    "counters": "counters of a user",
+    "thresholds": "thresholds of the rule",
+}
+NINES: Final = (50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99)
 
 
 def draw(results: Results, directory: Path) -> list[Path]:
     """Draw what was measured; returns the files."""
-    makers: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-        "table": _table,
-        "scenarios": _scenarios,
-        "latency": _latency,
-        "cost": _cost,
-        "growth": _growth,
-    }
     written = []
     with mpl.rc_context(STYLE):
-        for part, make in makers.items():
+        for part, make in MAKERS.items():
             if part not in results:
                 continue
             picture = make(results[part])
@@ -51,20 +51,23 @@ def draw(results: Results, directory: Path) -> list[Path]:
     return written
 
 
-def _bars(axes: Axes, cases: Mapping[str, Any]) -> None:
+def _bars(axes: Axes, cases: Mapping[str, Any], *, beside: Sequence[str] = ()) -> None:
+    """Draw rates as bars; those `beside` which the others stand are gray."""
     names = list(cases)[::-1]
     rates = [cases[name]["per_second"] for name in names]
     medians = [rate["median"] for rate in rates]
     below = [rate["median"] - rate["min"] for rate in rates]
     above = [rate["max"] - rate["median"] for rate in rates]
-    axes.barh(names, medians, xerr=(below, above), color=BLUE, error_kw={"ecolor": GRAY, "capsize": 2})
+    colors = [GRAY if name in beside else BLUE for name in names]
+    axes.barh(names, medians, xerr=(below, above), color=colors, error_kw={"ecolor": "black", "capsize": 2})
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("operations a second: median, lowest and highest round")
     axes.grid(axis="y", visible=False)
 
 
 def _table(document: Mapping[str, Any]) -> Any:
     picture, axes = plt.subplots(figsize=(7, 3.6))
-    _bars(axes, document["cases"])
+    _bars(axes, document["cases"], beside=BASELINES)
     return picture
 
 
@@ -81,7 +84,7 @@ def _latency(document: Mapping[str, Any]) -> Any:
         # As many nines as there are answers behind.
         shares = [share for share in NINES if (100 - share) * latencies.count >= 100]
         values = [latencies.at_percentile_ms(share) for share in shares]
-        axes.plot(range(len(shares)), values, marker=".", label=f"{name} of the load" if "%" in name else name)
+        axes.plot(range(len(shares)), values, marker=".", label=f"{name} of saturation" if "%" in name else name)
     axes.set_xticks(range(len(NINES)), [f"p{share:g}" for share in NINES])
     axes.set_yscale("log")
     axes.set_ylabel("ms")
@@ -110,22 +113,27 @@ def _cost(document: Mapping[str, Any]) -> Any:
 
 
 def _growth(document: Mapping[str, Any]) -> Any:
-    picture, places = plt.subplots(2, 2, figsize=(7, 5.2), layout="constrained")
-    for axes, (title, part) in zip(
-        places.flat,
-        {"overrides": "rules", "users": "users", "": "counters", "thresholds": "thresholds"}.items(),
-        strict=True,
-    ):
+    picture, places = plt.subplots(2, 2, figsize=(8, 5.2), layout="constrained")
+    for axes, (part, title) in zip(places.flat, GROWN.items(), strict=True):
         cases = document[part]
         rates = [case["per_second"] for case in cases.values()]
-        labels = [f"{int(name):,}" if name.isdecimal() else name for name in cases]
+        medians = [rate["median"] for rate in rates]
         below = [rate["median"] - rate["min"] for rate in rates]
         above = [rate["max"] - rate["median"] for rate in rates]
-        axes.errorbar(
-            labels, [rate["median"] for rate in rates], yerr=(below, above), marker="o", color=BLUE, ecolor=GRAY
-        )
+        labels = [f"{int(name.split()[0]):,}" for name in cases]
+        axes.errorbar(labels, medians, yerr=(below, above), marker="o", color=BLUE, ecolor=GRAY, capsize=2)
         axes.set_xlabel(title)
         axes.set_ylim(bottom=0)
-    places[0][0].set_ylabel("HTTP checks a second")
-    places[1][0].set_ylabel("HTTP checks a second")
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+    for axes in places[:, 0]:
+        axes.set_ylabel("HTTP checks a second")
     return picture
+
+
+MAKERS: Final[Mapping[str, Callable[[Mapping[str, Any]], Any]]] = {
+    "table": _table,
+    "scenarios": _scenarios,
+    "latency": _latency,
+    "cost": _cost,
+    "growth": _growth,
+}

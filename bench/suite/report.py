@@ -7,7 +7,14 @@ from typing import Any, Final
 from bench.suite.figures import FIGURES, Results
 
 Blocks = Mapping[str, str]
-MIB: Final = 1 << 20
+PICTURES: Final = {
+    "table": "Checks a second, beside the baselines",
+    "scenarios": "Operations a second of each scenario",
+    "latency": "Percentiles of latency at each load",
+    "cost": "Microseconds of the store an operation, by the size of a batch",
+    "growth": "Checks a second by rules, users, counters and thresholds",
+}
+"""The parts that `bench.suite.plots` draws, and what their pictures show."""
 
 
 def fill(page: str, blocks: Blocks) -> str:
@@ -36,8 +43,14 @@ def page_blocks(results: Results) -> Blocks:
         "footprint": footprint,
         "growth": growth,
     }
-    blocks = {part: make(results) for part, make in makers.items() if part in results}
+    blocks = {part: f"{make(results)}{_picture(part)}" for part, make in makers.items() if part in results}
     return {"machine": machine(results), "figures": figures(results), **blocks}
+
+
+def _picture(part: str) -> str:
+    """Return the link to a part's picture, where it has one."""
+    text = PICTURES.get(part)
+    return f"\n\n![{text}](images/performance-{part}.svg)" if text else ""
 
 
 def figures(results: Results) -> str:
@@ -171,7 +184,7 @@ def growth(results: Results) -> str:
     ]
     return "\n\n".join(
         (
-            table(("overrides", "HTTP a second", "p99 ms", "start to ready, s", "resident MiB"), rules),
+            table(("rules", "HTTP a second", "p99 ms", "start to ready, s", "resident MiB"), rules),
             table(("users with counters", "HTTP a second", "p99 ms", "stream 64 a second", "store MiB"), users),
             table(
                 ("counters of a user", "HTTP a second", "p99 ms"),
@@ -214,8 +227,7 @@ def readme_blocks(results: Results) -> Blocks:
         return f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})"
 
     words = (
-        f"Ratios of the same rounds: {told('HTTP to no-op')} of the no-op,\n"
-        f"{told('HTTP to redis-py pool')} times the pool,\n"
-        f"the stream {told('stream 64 to redis-benchmark')} of the ceiling."
+        f"Ratios of the same rounds: {told('HTTP to no-op')} of the no-op, {told('HTTP to redis-py pool')} times\n"
+        f"the pool; the stream {told('stream 64 to redis-benchmark')} of the ceiling."
     )
     return {"numbers": f"{table(('checks by', 'a second', 'p50 ms', 'p99 ms'), rows)}\n\n{words}"}

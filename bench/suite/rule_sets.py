@@ -8,6 +8,8 @@ FAR_USD: Final = 1_000_000
 SPENT_TIER: Final = "spent"
 SMALL_OVERRIDES: Final = 10
 LARGE_OVERRIDES: Final = 100_000
+TEMPLATES: Final = 2
+"""Rules of a set beside its overrides."""
 ZONES: Final = ("America/New_York", "Asia/Kolkata", "Asia/Tokyo")
 
 
