@@ -131,6 +131,24 @@ def test_threads_get_their_own_answers(server: StreamServer) -> None:
     assert (users, 1) == (answered, server.connections)
 
 
+def test_an_interrupted_caller_ends_the_connection(server: StreamServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had read is gone, so nothing that follows can be trusted; the next call opens another one."""
+    with Spendgate(server.url, timeout_s=TIMEOUT_S, transport="stream") as gate:
+        gate.check("user-1", cost_usd="0.1")
+        connection = gate._engine._transport._connection  # type: ignore[attr-defined]
+        read = connection._read
+
+        def interrupted(deadline_s: float) -> bytes:
+            read(deadline_s)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(connection, "_read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gate.check("user-2", cost_usd="0.1")
+
+        assert ("user-3", 2) == (gate.check("user-3", cost_usd="0.1").user_id, server.connections)
+
+
 async def test_what_is_cancelled_changes_no_other_answer(server: StreamServer) -> None:
     """A third of a hundred callers goes away before the answers come, in the opposite order."""
     server.acts = [last_first(101)]

@@ -32,10 +32,15 @@ class AsyncEngine:
 
     async def send(self, path: str, fields: Fields | None = None) -> Reply | Unreachable:
         """Return the answer, or that there is none."""
+        breaker = self.core.breaker
         try:
-            return await self._transport.send(path, fields)
+            breaker.check()
+            reply = await self._transport.send(path, fields)
         except Unreachable as error:
+            breaker.failed(error)
             return error
+        breaker.answered()
+        return reply
 
     async def admit(self, call: Call) -> Decision:
         """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""

@@ -12,6 +12,7 @@ from spendgate._answers import (
     read_settlement,
     read_usage,
 )
+from spendgate._breaker import Breaker
 from spendgate._calls import Call
 from spendgate._exchange import Reply, Unreachable
 from spendgate._policies import Fail, FailurePolicies
@@ -32,12 +33,14 @@ class Core:
     def __init__(self, *, fail: Fail, every_call: bool) -> None:
         self.policies = FailurePolicies(fail)
         self.warnings = WarningGate(every_call=every_call)
+        self.breaker = Breaker()
         _forks.join(self)
 
     def after_fork(self) -> None:
         """Take locks that no thread of the parent holds."""
         self.policies.after_fork()
         self.warnings.after_fork()
+        self.breaker.after_fork()
 
     def decide(self, call: Call, reply: Reply | Unreachable) -> Decision:
         """Return the decision about a check or reserve, a block too.

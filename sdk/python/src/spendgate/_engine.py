@@ -36,10 +36,15 @@ class Engine:
 
     def send(self, path: str, fields: Fields | None = None) -> Reply | Unreachable:
         """Return the answer, or that there is none."""
+        breaker = self.core.breaker
         try:
-            return self._transport.send(path, fields)
+            breaker.check()
+            reply = self._transport.send(path, fields)
         except Unreachable as error:
+            breaker.failed(error)
             return error
+        breaker.answered()
+        return reply
 
     def admit(self, call: Call) -> Decision:
         """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""

@@ -118,6 +118,7 @@ def _courier(options: Options, core: Core, transport: Answers, url: str) -> Cour
         reply: Reply | Unreachable
         try:
             reply = transport.send(call.path, call.fields)
+            core.breaker.answered()
         except Unreachable as error:
             reply = error
         settlement = core.settled(call, reply)
