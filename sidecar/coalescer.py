@@ -20,9 +20,9 @@ Answer = TypeVar("Answer")
 
 
 IN_FLIGHT: Final = 2
-SMALL_BATCH: Final = 8
+SMALL_BATCH: Final = 16
 SHARE: Final = 4
-"""A batch takes a quarter of what waits, and at least eight. The store answers what it has read together at once, so
+"""A batch takes a quarter of what waits, and at least sixteen. The store answers what it has read together at once, so
 that one large batch and this process would take turns idling; small ones keep both at work (docs/decisions/0005)."""
 
 log = logging.getLogger("spendgate.lane")

@@ -9,19 +9,20 @@ See docs/stream.md.
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import Any, Final
 
 import msgpack
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from ledger.decisions import Decision, Settlement
 from ledger.errors import InvalidInput, LedgerError
 from ledger.problems import problem_fields
 from sidecar.api.bodies import unpack
 from sidecar.api.decode import FIELDS, MAX_OPERATIONS, decode_request
-from sidecar.api.encode import encode_decision, encode_settlement
+from sidecar.api.encode import encode_answer
 from sidecar.enforcer import Enforcer
 from sidecar.metrics import Metrics
-from sidecar.requests import AdmitRequest
 
 MAX_STREAMS: Final = 256
 MAX_IN_FLIGHT: Final = 1024
@@ -117,7 +118,6 @@ class Stream:
         self._socket = socket
         self._enforcer = enforcer
         self._loop = asyncio.get_running_loop()
-        self._operations: set[asyncio.Task[None]] = set()
         self._answers: list[tuple[int, dict[str, Any]]] = []
         self._unanswered = 0
         self._has_answers = asyncio.Event()
@@ -175,28 +175,28 @@ class Stream:
             if self._is_stopping:
                 self._put(number, _problem(Stopping("the sidecar is stopping; nothing was charged")))
                 continue
-            task = self._loop.create_task(self._answer(number, name, body))
-            self._operations.add(task)
-            task.add_done_callback(self._operations.discard)
+            self._start(number, name, body)
 
-    async def _answer(self, number: int, name: object, body: object) -> None:
+    def _start(self, number: int, name: object, body: object) -> None:
         try:
-            answer = await self._ask(name, body)
+            operation = OPERATIONS.get(name) if isinstance(name, str) else None
+            if operation is None:
+                raise InvalidInput(f"op must be one of {', '.join(OPERATIONS)}", field="op")
+            request = decode_request(operation, body)
         except LedgerError as error:
-            answer = _problem(error)
-        except Exception:
-            log.exception("an operation of a stream failed")
-            answer = _problem(LedgerError("this is our fault; the log has the details"))
-        self._put(number, answer)
+            self._put(number, _problem(error))
+        else:
+            self._enforcer.start(request, partial(self._answered, number))
 
-    async def _ask(self, name: object, body: object) -> dict[str, Any]:
-        operation = OPERATIONS.get(name) if isinstance(name, str) else None
-        if operation is None:
-            raise InvalidInput(f"op must be one of {', '.join(OPERATIONS)}", field="op")
-        request = decode_request(operation, body)
-        if isinstance(request, AdmitRequest):
-            return encode_decision(await self._enforcer.admit(request))
-        return encode_settlement(await self._enforcer.resolve(request))
+    def _answered(self, number: int, answer: Decision | Settlement | Exception) -> None:
+        if isinstance(answer, Exception):
+            self._put(number, _problem(answer))
+            return
+        try:
+            fields = encode_answer(answer)
+        except Exception as error:
+            fields = _problem(error)
+        self._put(number, fields)
 
     def _put(self, number: int, answer: dict[str, Any]) -> None:
         self._answers.append((number, answer))
@@ -243,5 +243,9 @@ def _entry(entry: object) -> tuple[int, object, object]:
     return number, name, body
 
 
-def _problem(error: LedgerError) -> dict[str, Any]:
+def _problem(error: Exception) -> dict[str, Any]:
+    """Return what stands in an answer's place; what is unexpected is logged and hidden."""
+    if not isinstance(error, LedgerError):
+        log.error("an operation of a stream failed", exc_info=error)
+        error = LedgerError("this is our fault; the log has the details")
     return {"problem": problem_fields(error)}
