@@ -7,42 +7,41 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from typing import Final
 
-from cli import (
-    adjust,
-    audit,
-    controlplane,
-    demo,
-    doctor,
-    explain,
-    healthcheck,
-    journal,
-    prices,
-    repartition,
-    replay_command,
-    rules,
-    trace_command,
-    up,
-    usage,
-    user,
-)
 from cli.failure import CommandFailed, WrongUsage
 
 EXIT_FAILURE: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
-COMMANDS: Final = (
-    *(up, controlplane, healthcheck, rules, prices, usage, explain, adjust, audit, journal),
-    *(doctor, repartition, user),
-    *(replay_command, trace_command, demo),
-)
+COMMANDS: Final = {
+    "up": "up",
+    "sidecar": "sidecar",
+    "controlplane": "controlplane",
+    "healthcheck": "healthcheck",
+    "rules": "rules",
+    "prices": "prices",
+    "usage": "usage",
+    "explain": "explain",
+    "adjust": "adjust",
+    "audit": "audit",
+    "journal": "journal",
+    "doctor": "doctor",
+    "repartition": "repartition",
+    "user": "user",
+    "replay": "replay_command",
+    "trace": "trace_command",
+    "demo": "demo",
+}
+"""Of each command the module in this room that adds it."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command that `words` (default: those of this process) name and return its exit code."""
-    arguments = build_parser().parse_args(words)
+    said = sys.argv[1:] if words is None else words
+    arguments = build_parser(said[0] if said else "").parse_args(said)
     try:
         exit_code: int = arguments.run(arguments)
     except CommandFailed as failure:
@@ -57,15 +56,19 @@ def main(words: Sequence[str] | None = None) -> int:
     return exit_code
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of all commands."""
+def build_parser(named: str = "") -> argparse.ArgumentParser:
+    """Return the parser of the command that is named; of all commands if it is none of them.
+
+    So a process loads what its command needs: a sidecar neither the control plane nor the demo.
+    """
     parser = argparse.ArgumentParser(
         prog="spendgate", allow_abbrev=False, description="Stops LLM overspend before it happens."
     )
     parser.add_argument("--version", action="version", version=f"spendgate {version('spendgate-server')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_parser(commands)
+    modules = [COMMANDS[named]] if named in COMMANDS else COMMANDS.values()
+    for module in modules:
+        import_module(f"cli.{module}").add_parser(commands)
     return parser
 
 

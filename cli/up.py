@@ -1,4 +1,4 @@
-"""`spendgate up` and `spendgate sidecar`: run a sidecar, the first with the page and maybe a store of its own."""
+"""`spendgate up`: runs a sidecar with the page, and with a store of its own if none is named."""
 
 import argparse
 import contextlib
@@ -15,11 +15,10 @@ from cli.embedded import EmbeddedStore, EmbeddedStoreError, refuse_in_kubernetes
 from cli.failure import CommandFailed, WrongUsage
 from cli.page_process import PageProcess
 from cli.process_settings import add_settings, flags_of, wrong_settings
+from cli.sidecar import read_settings, serve
 from controlplane.settings import SETTINGS as CONTROL_SETTINGS
 from controlplane.settings import Settings as ControlSettings
-from ledger.errors import LedgerError, RuleSetInvalid
 from sidecar.settings import SETTINGS, Settings, SettingsError, redact_url
-from sidecar.start import run as run_sidecar
 
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 STORE_NAME: Final = "store"
@@ -33,7 +32,7 @@ PAGE_SETTINGS: Final = tuple(
 
 
 def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
-    """Add both commands to the command line."""
+    """Add the command to the command line."""
     up = commands.add_parser(
         "up", allow_abbrev=False, help="run a sidecar and the page; without --redis-url over an embedded Valkey"
     )
@@ -47,12 +46,7 @@ def add_parser(commands: "Subcommands[argparse.ArgumentParser]") -> None:
         "--no-page", action="store_true", help="run the sidecar without the control plane that serves the page"
     )
     up.set_defaults(run=run_up)
-    sidecar = commands.add_parser(
-        "sidecar", allow_abbrev=False, help="run a sidecar over a Redis or Valkey that is already there"
-    )
-    sidecar.set_defaults(run=run_alone)
-    for parser in (up, sidecar):
-        add_settings(parser, SETTINGS)
+    add_settings(up, SETTINGS)
     add_settings(up, PAGE_SETTINGS)
 
 
@@ -60,7 +54,7 @@ def run_up(arguments: argparse.Namespace) -> int:
     """Serve over the store that is named, else over an embedded one, until SIGTERM or Ctrl-C."""
     flags = flags_of(arguments, (*SETTINGS, *PAGE_SETTINGS))
     redis_url = flags["redis_url"] or os.environ.get(REDIS_URL.env)
-    settings = _read_settings({**flags, "redis_url": redis_url or NO_STORE_YET})
+    settings = read_settings({**flags, "redis_url": redis_url or NO_STORE_YET})
     page = _page_environment(flags, has_rule_file=settings.rules is not None)
     signal.signal(signal.SIGTERM, _exit_at_once)  # Until the sidecar has handlers of its own.
     with contextlib.ExitStack() as stack:
@@ -78,12 +72,7 @@ def run_up(arguments: argparse.Namespace) -> int:
                 print(
                     f"Rules: {ELSEWHERE[settings.rules_source]}; what the page edits is not in force here", flush=True
                 )
-        return _serve(settings)
-
-
-def run_alone(arguments: argparse.Namespace) -> int:
-    """Serve over the store that is named, until SIGTERM or Ctrl-C."""
-    return _serve(_read_settings(flags_of(arguments, SETTINGS)))
+        return serve(settings)
 
 
 def store_dir(data_dir: Path) -> Path:
@@ -120,24 +109,6 @@ def _page_environment(flags: Mapping[str, str | None], *, has_rule_file: bool) -
             "with a seed it follows what the page edits"
         )
     return environment
-
-
-def _read_settings(flags: Mapping[str, str | None]) -> Settings:
-    try:
-        return Settings.read(os.environ, flags)
-    except SettingsError as error:
-        raise wrong_settings(error) from error
-
-
-def _serve(settings: Settings) -> int:
-    try:
-        run_sidecar(settings)
-    except RuleSetInvalid as invalid:
-        faults = "".join(f"\n  {path}: {message}" for path, message in invalid.faults)
-        raise CommandFailed(f"the rules of {settings.rules} are refused:{faults}") from invalid
-    except (LedgerError, OSError) as error:
-        raise CommandFailed(f"the sidecar cannot run: {error}") from error
-    return 0
 
 
 def _exit_at_once(*_: object) -> NoReturn:

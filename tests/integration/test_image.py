@@ -104,8 +104,12 @@ def test_everything_that_is_copied_passes_the_ignore_file() -> None:
 def test_the_image_has_the_runtime_and_nothing_to_build_or_test_with(image: Image) -> None:
     """Every import of the command line is there by the lock alone; pip, pytest and compilers are not."""
     python = image.entrypoint.with_name("python")
+    program = (
+        "from cli.main import build_parser; from importlib.metadata import distributions; build_parser()\n"
+        "print(*(found.name.lower() for found in distributions()))"
+    )
     listed = subprocess.run(
-        [python, "-c", "import cli.main, importlib.metadata as m; print(*(d.name.lower() for d in m.distributions()))"],
+        [python, "-c", program],
         capture_output=True,
         text=True,
         check=True,

@@ -73,7 +73,8 @@ def test_a_call_has_a_span_with_its_wait_on_the_store(
 def test_without_traces_nothing_of_them_is_needed() -> None:
     """Who does not want them has no cost, and needs no package: every command runs without."""
     program = (
-        "import sys; sys.modules['opentelemetry'] = None\nimport cli.main; print('sidecar.tracing' in sys.modules)"
+        "import sys; sys.modules['opentelemetry'] = None\nfrom cli.main import build_parser; build_parser()\n"
+        "print('sidecar.tracing' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "False" == result.stdout.strip()

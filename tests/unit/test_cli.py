@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from cli import audit, demo_processes, up
+from cli import audit, demo_processes, sidecar
 from cli.main import main
 from cli.trace import generate_trace, trace_lines
 from ledger.audit import AuditReport
@@ -46,7 +46,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Itera
 def served(monkeypatch: pytest.MonkeyPatch) -> list[Settings]:
     """Replace the sidecar by a list of the settings that it was run with."""
     runs: list[Settings] = []
-    monkeypatch.setattr(up, "run_sidecar", runs.append)
+    monkeypatch.setattr(sidecar, "run_sidecar", runs.append)
     return runs
 
 
@@ -255,7 +255,7 @@ def test_refused_rules_stop_the_start(monkeypatch: pytest.MonkeyPatch, capsys: p
     def refuse(_: Settings) -> None:
         raise RuleSetInvalid([("rules[0].key", "is required"), ("rules[1].kind", "is unknown")])
 
-    monkeypatch.setattr(up, "run_sidecar", refuse)
+    monkeypatch.setattr(sidecar, "run_sidecar", refuse)
     code = main(["sidecar", "--redis-url", "redis://127.0.0.1:1", "--rules", "b.yaml"])
 
     expected = "spendgate: the rules of b.yaml are refused:\n  rules[0].key: is required\n  rules[1].kind: is unknown\n"
@@ -349,7 +349,7 @@ def test_ctrl_c_is_exit_code_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_: Settings) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(up, "run_sidecar", interrupt)
+    monkeypatch.setattr(sidecar, "run_sidecar", interrupt)
 
     assert 130 == main(["sidecar", "--redis-url", "redis://127.0.0.1:1"])
 
