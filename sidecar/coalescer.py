@@ -62,6 +62,7 @@ class Lane(Generic[Operation, Answer]):
         self._queue: deque[tuple[Operation, asyncio.Future[Answer]]] = deque()
         self._arrivals: list[asyncio.Future[Answer]] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._is_starting = False
 
     @property
     def depth(self) -> int:
@@ -95,6 +96,7 @@ class Lane(Generic[Operation, Answer]):
     def _open_turn(self) -> None:
         """Begin a turn of the loop, which ends where the work that is scheduled here begins."""
         if len(self._running) < IN_FLIGHT:
+            self._is_starting = True
             self._run_in_background(self._work(ends_turn=True))
         else:
             self._loop.call_soon(self._close_turn)
@@ -110,6 +112,7 @@ class Lane(Generic[Operation, Answer]):
     async def _work(self, *, ends_turn: bool = False) -> None:
         """Send batch after batch until nothing waits: the next leaves before the answers of the last are served."""
         if ends_turn:
+            self._is_starting = False
             self._close_turn()
         while self._queue:
             if self._breaker.is_open:
@@ -128,7 +131,8 @@ class Lane(Generic[Operation, Answer]):
 
     def _end(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
-        if self._queue:  # It failed, or something arrived since it last looked: there is room for one now.
+        if self._queue and not self._is_starting:
+            # It failed, or something arrived since it last looked: there is room for one now.
             self._run_in_background(self._work())
         if not task.cancelled() and task.exception() is not None:
             log.error("a batch failed", exc_info=task.exception())
