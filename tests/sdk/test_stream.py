@@ -5,6 +5,7 @@ import random
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -38,6 +39,7 @@ from tests.support.stream_server import (
     cut,
     drop,
     find_it_too_big,
+    first_alone,
     ignore,
     last_first,
     stop,
@@ -129,6 +131,22 @@ def test_threads_get_their_own_answers(server: StreamServer) -> None:
         answered = list(pool.map(lambda user: gate.check(user, cost_usd="0.1").user_id, users))
 
     assert (users, 1) == (answered, server.connections)
+
+
+def test_reading_is_handed_over(server: StreamServer) -> None:
+    """The thread that reads for both goes away with its own answer; the other one reads on."""
+    later = threading.Event()
+    server.acts = [first_alone(later)]
+    with Spendgate(server.url, timeout_s=TIMEOUT_S, transport="stream") as gate, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(gate.check, "user-1", cost_usd="0.1")
+        eventually(lambda: len(server.asked) == 1)
+        second = pool.submit(gate.check, "user-2", cost_usd="0.1")
+        try:
+            assert "user-1" == first.result().user_id
+        finally:
+            later.set()
+
+        assert "user-2" == second.result().user_id
 
 
 def test_an_interrupted_caller_ends_the_connection(server: StreamServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,22 @@ def last_first(count: int) -> Act:
     return act
 
 
+def first_alone(others: threading.Event) -> Act:
+    """Return an act that answers the first of two operations when both have come, and the second when it is told to."""
+
+    async def act(server: StreamServer, connection: ServerConnection, entries: list[Entry]) -> None:
+        server.held_back += entries
+        if len(server.held_back) < 2:
+            server.acts.insert(0, act)
+            return
+        first, second = server.held_back
+        await connection.send(server.answers([first]))
+        await asyncio.to_thread(others.wait)
+        await connection.send(server.answers([second]))
+
+    return act
+
+
 @contextlib.contextmanager
 def stream_server(*acts: Act, tls: ssl.SSLContext | None = None) -> Iterator[StreamServer]:
     """Serve on a free port of the loopback, with `tls` over it."""
