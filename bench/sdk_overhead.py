@@ -65,6 +65,8 @@ def run(rounds: int) -> dict[str, dict[str, float]]:
             "SPENDGATE_PORT": str(port),
             "SPENDGATE_UNIX_SOCKET": str(directory / "s"),
             "SPENDGATE_ADMIN_PORT": "auto",
+            "SPENDGATE_DEADLINE_MS": "10000",  # nothing is measured that a failure policy decided
+            "SPENDGATE_COMMAND_TIMEOUT_MS": "10000",
         }
         stack.enter_context(server(["-m", "cli.main", "sidecar"], port, environment))
         provider = ["-c", f"from bench.sdk_overhead import provide; provide({provider_port})"]

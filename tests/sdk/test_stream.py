@@ -34,6 +34,7 @@ from tests.support.stream_server import (
     Act,
     StreamServer,
     answer,
+    answer_after_a_pong,
     answer_and_close,
     answer_and_ping,
     cut,
@@ -241,9 +242,10 @@ def test_an_end_is_heard_while_idle(server: StreamServer, kind: str) -> None:
 
 
 @both
-def test_a_ping_is_answered(server: StreamServer, kind: str) -> None:
-    """At once where a loop runs; by a blocking client with its next call, on the same connection."""
-    server.acts = [answer_and_ping]
+@pytest.mark.parametrize("act", [answer_after_a_pong, answer_and_ping], ids=lambda act: act.__name__)
+def test_a_ping_is_answered(server: StreamServer, kind: str, act: Act) -> None:
+    """At once where a loop runs or a thread waits; else by the next call, on the same connection."""
+    server.acts = [act]
 
     ask(kind, server.url, calls=2)
 

@@ -68,6 +68,13 @@ async def answer_and_close(server: StreamServer, connection: ServerConnection, e
     server.is_closed = True
 
 
+async def answer_after_a_pong(server: StreamServer, connection: ServerConnection, entries: list[Entry]) -> None:
+    """Ask first whether anybody is there."""
+    await (await connection.ping())
+    server.pongs += 1
+    await connection.send(server.answers(entries))
+
+
 async def answer_and_ping(server: StreamServer, connection: ServerConnection, entries: list[Entry]) -> None:
     """Answer, and ask whether anybody is there."""
     await connection.send(server.answers(entries))

@@ -1,21 +1,19 @@
-"""What the awaiting client and its holds share: an operation, from the request to what it means."""
+"""The awaiting client's way to wait for the steps of its operations; its holds share it."""
 
 import asyncio
 import copy
-import logging
+from typing import TypeVar
 
 from spendgate._callback import tell_async
-from spendgate._calls import Call, charge, resolution
-from spendgate._core import Core, raise_for_block
+from spendgate._calls import Call
+from spendgate._core import Core
 from spendgate._courier import Courier
-from spendgate._delivery import passes
 from spendgate._exchange import AsyncAnswers, Fields, Reply, Unreachable
-from spendgate._policies import UNAVAILABLE
+from spendgate._steps import Ask, Keep, Operations, Step, Steps, Tell
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement
-from spendgate.errors import SpendgateError, SpendgateUnavailableError
 
-log = logging.getLogger("spendgate")
+T = TypeVar("T")
 
 
 class AsyncEngine:
@@ -26,6 +24,7 @@ class AsyncEngine:
     ) -> None:
         self.core = core
         self.courier = courier
+        self._operations = Operations(core, courier)
         self._transport = transport
         self._callback = on_budget_warning
         self._origin: AsyncEngine | None = None
@@ -43,52 +42,16 @@ class AsyncEngine:
         return reply
 
     async def admit(self, call: Call) -> Decision:
-        """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""
-        try:
-            reply = await self.send(call.path, call.fields)
-        except BaseException:
-            self.give_back(call)
-            raise
-        try:
-            decision = self.core.decide(call, reply)
-        except SpendgateUnavailableError:
-            if not isinstance(reply, Unreachable) or reply.sent:
-                self.give_back(call)
-            raise
-        raise_for_block(decision)
-        if decision.reason == UNAVAILABLE and call.operation == "check":
-            await self._keep(charge(call))
-        return decision
-
-    def give_back(self, call: Call) -> None:
-        """Release, in the background, a reserve that may have been made although its caller was told otherwise."""
-        if call.operation == "reserve":
-            self.courier.deliver(resolution("release", call.user_id, call.request_id))
+        """Check or reserve, as `Operations.admit` says."""
+        return await self._run(self._operations.admit(call))
 
     async def settle(self, call: Call) -> Settlement | None:
-        """Settle or release; None if it is kept and delivered later. What is known is not lost, whatever is raised."""
-        try:
-            return await self.resolve(call)
-        except SpendgateError as error:
-            if not passes(error):
-                raise
-            log.warning("%s is kept and sent later: %s", call, error)
-            await self._keep(call)
-            return None
-        except Exception:
-            raise
-        except BaseException:
-            self.courier.deliver(call)
-            raise
-
-    async def _keep(self, call: Call) -> None:
-        await asyncio.wrap_future(self.courier.keep(call))
+        """Settle or release, as `Operations.settle` says."""
+        return await self._run(self._operations.settle(call))
 
     async def resolve(self, call: Call) -> Settlement:
-        """Settle, release or extend; raises `SpendgateUnavailableError` without an answer."""
-        settlement = self.core.settled(call, await self.send(call.path, call.fields))
-        await self.tell(settlement)
-        return settlement
+        """Settle, release or extend, as `Operations.resolve` says."""
+        return await self._run(self._operations.resolve(call))
 
     async def tell(self, answer: Decision | Settlement) -> None:
         """Call `on_budget_warning` for what an answer warns of."""
@@ -103,3 +66,28 @@ class AsyncEngine:
         other = copy.copy(self)
         other._callback, other._origin = on_budget_warning, self  # noqa: SLF001 - one of its own kind
         return other
+
+    async def _run(self, steps: Steps[T]) -> T:
+        """Wait for each step, and hand its outcome back to the operation."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    outcome = await self._wait(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _wait(self, step: Step) -> object:
+        match step:
+            case Ask(call):
+                return await self.send(call.path, call.fields)
+            case Keep(call):
+                await asyncio.wrap_future(self.courier.keep(call))
+            case Tell(answer):
+                await self.tell(answer)
+        return None

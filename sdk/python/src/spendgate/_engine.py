@@ -1,23 +1,23 @@
-"""What the blocking client and its holds share: an operation, from the request to what it means."""
+"""The blocking client's way to wait for the steps of its operations; its holds share it."""
 
 import copy
 import logging
 from concurrent.futures import TimeoutError as NotInTime
-from typing import Final
+from typing import Final, TypeVar
 
 from spendgate._callback import tell
-from spendgate._calls import Call, charge, resolution
-from spendgate._core import Core, raise_for_block
+from spendgate._calls import Call
+from spendgate._core import Core
 from spendgate._courier import Courier
-from spendgate._delivery import passes
 from spendgate._exchange import Answers, Fields, Reply, Unreachable
-from spendgate._policies import UNAVAILABLE
+from spendgate._steps import Ask, Keep, Operations, Step, Steps, Tell
 from spendgate.budget_warning import OnBudgetWarning
 from spendgate.decisions import Decision, Settlement
-from spendgate.errors import SpendgateError, SpendgateUnavailableError
 
 KEEP_S: Final = 5.0
 """How long a settle that could not be delivered waits until it is written down."""
+
+T = TypeVar("T")
 
 log = logging.getLogger("spendgate")
 
@@ -30,6 +30,7 @@ class Engine:
     ) -> None:
         self.core = core
         self.courier = courier
+        self._operations = Operations(core, courier)
         self._transport = transport
         self._callback = on_budget_warning
         self._origin: Engine | None = None
@@ -47,55 +48,16 @@ class Engine:
         return reply
 
     def admit(self, call: Call) -> Decision:
-        """Check or reserve. Raises for a block and for a denial, after which nothing stays held."""
-        try:
-            reply = self.send(call.path, call.fields)
-        except BaseException:
-            self.give_back(call)
-            raise
-        try:
-            decision = self.core.decide(call, reply)
-        except SpendgateUnavailableError:
-            if not isinstance(reply, Unreachable) or reply.sent:
-                self.give_back(call)
-            raise
-        raise_for_block(decision)
-        if decision.reason == UNAVAILABLE and call.operation == "check":
-            self._keep(charge(call))
-        return decision
-
-    def give_back(self, call: Call) -> None:
-        """Release, in the background, a reserve that may have been made although its caller was told otherwise."""
-        if call.operation == "reserve":
-            self.courier.deliver(resolution("release", call.user_id, call.request_id))
+        """Check or reserve, as `Operations.admit` says."""
+        return self._run(self._operations.admit(call))
 
     def settle(self, call: Call) -> Settlement | None:
-        """Settle or release; None if it is kept and delivered later. What is known is not lost, whatever is raised."""
-        try:
-            return self.resolve(call)
-        except SpendgateError as error:
-            if not passes(error):
-                raise
-            log.warning("%s is kept and sent later: %s", call, error)
-            self._keep(call)
-            return None
-        except Exception:
-            raise
-        except BaseException:
-            self.courier.deliver(call)
-            raise
-
-    def _keep(self, call: Call) -> None:
-        try:
-            self.courier.keep(call).result(KEEP_S)
-        except NotInTime:
-            log.log(logging.ERROR, "%s is not written down yet: %s", call, call.fields)
+        """Settle or release, as `Operations.settle` says."""
+        return self._run(self._operations.settle(call))
 
     def resolve(self, call: Call) -> Settlement:
-        """Settle, release or extend; raises `SpendgateUnavailableError` without an answer."""
-        settlement = self.core.settled(call, self.send(call.path, call.fields))
-        self.tell(settlement)
-        return settlement
+        """Settle, release or extend, as `Operations.resolve` says."""
+        return self._run(self._operations.resolve(call))
 
     def tell(self, answer: Decision | Settlement) -> None:
         """Call `on_budget_warning` for what an answer warns of."""
@@ -110,3 +72,34 @@ class Engine:
         other = copy.copy(self)
         other._callback, other._origin = on_budget_warning, self  # noqa: SLF001 - one of its own kind
         return other
+
+    def _run(self, steps: Steps[T]) -> T:
+        """Wait for each step, and hand its outcome back to the operation."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    outcome = self._wait(step)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _wait(self, step: Step) -> object:
+        match step:
+            case Ask(call):
+                return self.send(call.path, call.fields)
+            case Keep(call):
+                self._keep(call)
+            case Tell(answer):
+                self.tell(answer)
+        return None
+
+    def _keep(self, call: Call) -> None:
+        try:
+            self.courier.keep(call).result(KEEP_S)
+        except NotInTime:
+            log.log(logging.ERROR, "%s is not written down yet: %s", call, call.fields)
