@@ -6,6 +6,8 @@ Everything is done under its own id, so that it counts once, whoever else replay
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from ledger.decisions import Operation
@@ -58,6 +60,18 @@ class RestoringLedger(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Recovery:
+    """How far a partition's loss is made good: of which lineages, and which closed files need no second look.
+
+    A pass that the store ends halfway goes on there, and opens nothing for a second time.
+    """
+
+    lineages: dict[int, str] = field(default_factory=dict)
+    done: set[Path] = field(default_factory=set)
+    opened: set[tuple[str, ...]] = field(default_factory=set)
+
+
 class Replayer:
     """Runs beside the lanes. `is_reachable` says whether a partition's store may be asked; `record` counts results.
 
@@ -84,6 +98,7 @@ class Replayer:
         self._wake = asyncio.Event()
         self._next = 0
         self._missing_since_ms: dict[int, int] = {}
+        self._recovery = Recovery()
         self._is_failing = False
 
     def wake(self) -> None:
@@ -141,18 +156,26 @@ class Replayer:
         log.warning("the store's data has changed under this sidecar: the journal looks for what was lost")
         self._journal.on_change()
         await self._journal.log.flush()
+        lineages = {partition: lineage.current for partition, lineage in lost.items()}
+        if lineages != self._recovery.lineages:
+            self._recovery.lineages, self._recovery.done = lineages, set()
         reader, counted = Reader(), dict.fromkeys(Restored, 0)
 
         def survives(partition: int, place: Place) -> bool:
             return partition not in lost or lost[partition].has(place)
 
-        for segment in list_segments(self._journal.directory):
+        segments = list_segments(self._journal.directory)
+        for segment in segments:
             operations = await asyncio.to_thread(_lost_of, segment, reader, survives, self._journal.open.__contains__)
+            if segment.path in self._recovery.done:
+                continue
             wanted = [each for each in operations if self._ledger.partition_of(each.user_id) in lost]
-            async for restore, result in self._restore(wanted):
+            async for restore, result in self._restore(wanted, insists=True):
                 counted[result] += 1
-                if result is Restored.MISSING and not self._journal.open_again(restore):
-                    await self._end_without_hold(restore)
+                if result is Restored.MISSING:
+                    await self._wait_for_hold(restore)
+            if segment is not segments[-1]:
+                self._recovery.done.add(segment.path)
         for partition, lineage in lost.items():
             self._journal.know(partition, lineage.current, self._ledger.places[partition])
         told = ", ".join(f"{number} {result}" for result, number in counted.items() if number)
@@ -182,6 +205,16 @@ class Replayer:
         finally:
             self._journal.close(done)
 
+    async def _wait_for_hold(self, restore: Restore) -> None:
+        """Have an end of a hold wait among what the store has not acknowledged, once."""
+        call = (restore.user_id, restore.request_id)
+        name = (restore.kind, *call, restore.sent)
+        if name in self._recovery.opened and self._journal.has_open(*call):
+            return
+        self._recovery.opened.add(name)
+        if not self._journal.open_again(restore):
+            await self._end_without_hold(restore)
+
     async def _has_ended(self, number: int, restore: Restore) -> bool:
         """Say whether an end has waited long enough for its hold, which ends it."""
         now_ms = self._now_ms()
@@ -204,17 +237,33 @@ class Replayer:
             )
             await _bounded(self._ledger.resolve([settle]))
 
-    async def _restore(self, restores: Iterable[Restore]) -> AsyncIterator[tuple[Restore, Restored]]:
+    async def _restore(
+        self, restores: Iterable[Restore], *, insists: bool = False
+    ) -> AsyncIterator[tuple[Restore, Restored]]:
         """Yield each operation and what came of it, in their order within a partition."""
         for chunk in batched_by_partition(restores, self._ledger.partition_of):
-            results = await _bounded(self._ledger.restore(chunk))
             partition = self._ledger.partition_of(chunk[0].user_id)
-            place = self._ledger.places[partition]  # Losing what was done again is losing it once more.
-            if place is not None:
-                self._journal.look_at(partition, place)
+            results = await (self._insist(partition, chunk) if insists else self._do_again(partition, chunk))
             for restore, result in zip(chunk, results, strict=True):
                 self._record(result, 1)
                 yield restore, result
+
+    async def _do_again(self, partition: int, chunk: list[Restore]) -> list[Restored]:
+        results = await _bounded(self._ledger.restore(chunk))
+        place = self._ledger.places[partition]  # Losing what was done again is losing it once more.
+        if place is not None:
+            self._journal.look_at(partition, place)
+        return results
+
+    async def _insist(self, partition: int, chunk: list[Restore]) -> list[Restored]:
+        """Do operations again until there is an answer, as long as the store is one that may be asked."""
+        while True:
+            try:
+                return await self._do_again(partition, chunk)
+            except StoreError:
+                if not self._is_reachable(partition):
+                    raise
+                await asyncio.sleep(RETRY_S)
 
 
 def batched_by_partition(restores: Iterable[Restore], partition_of: Callable[[str], int]) -> Iterator[list[Restore]]:

@@ -36,6 +36,8 @@ class Stage:
         self.caller = Caller(self.under_test, rules(template("free", 1000), template("pro", 5)))
         self.lineage = Lineage("first", {})
         self.places: list[Place | None] = [None]
+        self.restore = self.under_test.ledger.restore
+        self.is_reachable = True
 
     def check(self, usd: float = 1, **changes: Any) -> Admission:
         """Return a check of the tier free."""
@@ -47,15 +49,13 @@ class Stage:
         call = (admission.operation, admission.request_id, admission.user_id, "free")
         return Decision(*call, outcome, Reason.STORE_UNAVAILABLE, (), None, 1, NOON_MS, degraded=True)
 
-    async def replay(self, journal: Journal, *, reachable: bool = True, at_ms: int = NOON_MS) -> dict[Restored, int]:
+    async def replay(self, journal: Journal, *, at_ms: int = NOON_MS) -> dict[Restored, int]:
         """Replay once; returns what was counted."""
         counted: Counter[Restored] = Counter()
-        await self.replayer(journal, [at_ms], counted, reachable=reachable).replay()
+        await self.replayer(journal, [at_ms], counted).replay()
         return dict(counted)
 
-    def replayer(
-        self, journal: Journal, clock: list[int], counted: "Counter[Restored] | None" = None, *, reachable: bool = True
-    ) -> Replayer:
+    def replayer(self, journal: Journal, clock: list[int], counted: "Counter[Restored] | None" = None) -> Replayer:
         """Return a replayer that counts what came of it; its time is the first of `clock`, Unix milliseconds."""
         counts = Counter[Restored]() if counted is None else counted
         return Replayer(
@@ -63,7 +63,7 @@ class Stage:
             _Ledger(self),
             partitions=1,
             now_ms=lambda: clock[0],
-            is_reachable=lambda _partition: reachable,
+            is_reachable=lambda _partition: self.is_reachable,
             record=lambda result, number: counts.update({result: number}),
         )
 
@@ -74,7 +74,7 @@ class _Ledger:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self.places = stage.places
-        self.restore = stage.under_test.ledger.restore
+        self.restore = stage.restore
         self.resolve = stage.under_test.ledger.resolve
 
     def partition_of(self, _user_id: str) -> int:

@@ -133,7 +133,8 @@ async def test_a_store_that_is_not_reachable_is_not_asked(tmp_path: Path, stage:
     admission = stage.check()
     async with opened(tmp_path) as journal:
         await journal.degraded(admission, stage.decision(admission, allowed=True), GONE)
-        assert {} == await stage.replay(journal, reachable=False)
+        stage.is_reachable = False
+        assert {} == await stage.replay(journal)
         assert 1 == len(journal.open)
 
 

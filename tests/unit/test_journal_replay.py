@@ -1,16 +1,23 @@
 """What the store has lost is done again from the journal, and only that; whatever waits for others waits."""
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from ledger.decisions import Operation
+from ledger.errors import StoreUnavailable
 from ledger.operations import Resolution
 from ledger.places import Lineage, Place
-from ledger.restores import Restored
-from sidecar.journal_replay import WAIT_FOR_HOLD_MS
+from ledger.restores import Restore, Restored
+from sidecar.journal_replay import BATCH, WAIT_FOR_HOLD_MS
 from tests.support.journal_stage import GONE, Stage, admit, opened
 from tests.support.ledger_under_test import NOON_MS, nanos
+
+BATCHES = 3
+FILE_BYTES = 300_000
+"""More than a file of the journals of tests takes."""
 
 
 @pytest.fixture
@@ -116,3 +123,56 @@ async def test_the_first_batch_of_all_is_missed_when_the_store_loses_it(tmp_path
         await admit(stage, journal, 1, [stage.check()])
         lost.lineage = Lineage("second", {})
         assert {Restored.APPLIED: 1} == await lost.replay(journal)
+
+
+class Unsteady:
+    """A store that leaves every other question of a replay unanswered, and counts the operations it was given."""
+
+    def __init__(self, stage: Stage, *, opens_breaker: bool = False) -> None:
+        self.given: list[int] = []
+        self._stage = stage
+        self._restore = stage.under_test.ledger.restore
+        self._opens_breaker = opens_breaker
+        self._is_away = False
+
+    async def restore(self, restores: Sequence[Restore]) -> list[Restored]:
+        """Do operations again, or say nothing."""
+        self._is_away = not self._is_away
+        if self._is_away:
+            self._stage.is_reachable = not self._opens_breaker
+            raise GONE
+        self.given.append(len(restores))
+        return await self._restore(restores)
+
+
+async def test_a_recovery_goes_on_where_the_store_did_not_answer(tmp_path: Path, stage: Stage) -> None:
+    """On a bad line one that begins anew each time never ends."""
+    lost = Stage()
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        for number in range(1, BATCHES + 1):
+            await admit(stage, journal, number, [stage.check(0.001) for _ in range(BATCH)])
+        lost.lineage, unsteady = Lineage("second", {}), Unsteady(lost)
+        lost.restore = unsteady.restore
+        assert {Restored.APPLIED: BATCHES * BATCH} == await lost.replay(journal)
+    assert [BATCH] * BATCHES == unsteady.given
+
+
+async def test_a_recovery_that_an_outage_ends_does_no_whole_file_again(tmp_path: Path, stage: Stage) -> None:
+    """Of a day's journal little is left to do then."""
+    lost = Stage()
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        for number in range(1, BATCHES + 1):
+            await admit(stage, journal, number, [stage.check(0.001, meta="x" * FILE_BYTES)])
+            await journal.log.flush()
+        lost.lineage, unsteady = Lineage("second", {}), Unsteady(lost, opens_breaker=True)
+        lost.restore = unsteady.restore
+        replayer = lost.replayer(journal, [NOON_MS])
+        with contextlib.suppress(StoreUnavailable):
+            await replayer.replay()
+        while journal.recovering:
+            lost.is_reachable = True
+            with contextlib.suppress(StoreUnavailable):
+                await replayer.replay()
+    assert [1] * BATCHES == unsteady.given
