@@ -5,25 +5,43 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 
-from tests.chaos.truth import CHECK, RESERVE, Deal, Truth
+from tests.chaos.truth import CHECK, NANOS, RESERVE, Deal, Truth
 from tests.support.apps import Answer, ask
 
-NANOS: Final = 1_000_000_000
+TIER: Final = "free"
 USERS: Final = 40
 CALLERS: Final = 24
 PAUSE_S: Final = 0.01
 FINISHED_WITHIN_S: Final = 60.0
 RESERVE_SHARE: Final = 0.3
+LONGEST_BEFORE_GIVING_UP_S: Final = 0.02
+"""A call takes a few milliseconds: some are given up before they were sent, some while they are answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """How callers call. Each rests for `pause_s` between two calls.
+
+    Without a number of `users` each call has a user of its own. A share of the calls is given up at a random moment;
+    they are asked again like all that have no exact answer.
+    """
+
+    callers: int = CALLERS
+    users: int | None = USERS
+    reserve_share: float = RESERVE_SHARE
+    pause_s: float = 0.0
+    give_up_share: float = 0.0
 
 
 class Load:
     """Calls through sidecars, by several callers at once; `truth` is what they know. `urls` may change meanwhile.
 
-    Each caller rests for `pause_s` between two calls.
+    `given_up` counts the calls whose answer nobody waited for.
     """
 
     def __init__(
@@ -31,24 +49,16 @@ class Load:
         session: aiohttp.ClientSession,
         urls: Sequence[str],
         rng: random.Random,
+        habits: Habits,
         *,
-        tier: str = "free",
-        users: int = USERS,
-        callers: int = CALLERS,
-        prefix: str = "deal",
-        reserve_share: float = RESERVE_SHARE,
-        pause_s: float = 0.0,
+        truth: Truth | None = None,
     ) -> None:
-        self.truth = Truth()
+        self.truth = truth or Truth()
         self.urls = list(urls)
+        self.given_up = 0
         self._session = session
         self._rng = rng
-        self._tier = tier
-        self._users = [f"user-{number}" for number in range(users)]
-        self._callers = callers
-        self._prefix = prefix
-        self._reserve_share = reserve_share
-        self._pause_s = pause_s
+        self._habits = habits
         self._stop = asyncio.Event()
 
     @contextlib.asynccontextmanager
@@ -56,7 +66,7 @@ class Load:
         """Call until the block ends; those under way are answered, not those without an exact answer."""
         self._stop.clear()
         async with asyncio.TaskGroup() as group:
-            for _ in range(self._callers):
+            for _ in range(self._habits.callers):
                 group.create_task(self._call_on())
             try:
                 yield self
@@ -84,7 +94,7 @@ class Load:
                     await asyncio.sleep(PAUSE_S)
 
         async with asyncio.timeout(FINISHED_WITHIN_S), asyncio.TaskGroup() as group:
-            for _ in range(self._callers):
+            for _ in range(self._habits.callers):
                 group.create_task(work())
 
     async def reserve(self) -> Deal:
@@ -97,13 +107,14 @@ class Load:
     async def _call_on(self) -> None:
         while not self._stop.is_set():
             is_done = await self.advance(self._new_deal())
-            await asyncio.sleep(self._pause_s if is_done else max(PAUSE_S, self._pause_s))
+            await asyncio.sleep(self._habits.pause_s if is_done else max(PAUSE_S, self._habits.pause_s))
 
     def _new_deal(self) -> Deal:
+        number, users = len(self.truth.deals), self._habits.users
         deal = Deal(
-            request_id=f"{self._prefix}-{len(self.truth.deals)}",
-            user_id=self._rng.choice(self._users),
-            operation=RESERVE if self._rng.random() < self._reserve_share else CHECK,
+            request_id=f"deal-{number}",
+            user_id=f"user-{number if users is None else self._rng.randrange(users)}",
+            operation=RESERVE if self._rng.random() < self._habits.reserve_share else CHECK,
             estimate_nanos=self._rng.randrange(1, 5_000_000),
             actual_nanos=self._rng.randrange(1, 5_000_000),
         )
@@ -120,7 +131,7 @@ class Load:
 
     async def _admit(self, deal: Deal) -> bool:
         name = "cost_usd" if deal.operation == CHECK else "estimate_usd"
-        if not await self._ask(deal, deal.operation, {"tier": self._tier, name: deal.estimate_nanos / NANOS}):
+        if not await self._ask(deal, deal.operation, {"tier": TIER, name: deal.estimate_nanos / NANOS}):
             return False
         deal.is_admitted = True
         deal.is_done = deal.operation == CHECK
@@ -128,11 +139,25 @@ class Load:
         return True
 
     async def _ask(self, deal: Deal, call: str, fields: dict[str, Any]) -> bool:
-        url = f"{self._rng.choice(self.urls)}/v1/{call}"
-        answer: Answer | None = None
-        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
-            answer = await ask(self._session, url, {"user_id": deal.user_id, "request_id": deal.request_id, **fields})
-        is_exact = self.truth.note(deal, answer, time.monotonic())
+        url = self._rng.choice(self.urls)
+        answer = await self._answer(
+            f"{url}/v1/{call}", {"user_id": deal.user_id, "request_id": deal.request_id, **fields}
+        )
+        is_exact = self.truth.note(deal, answer, time.monotonic(), url)
         if is_exact and answer is not None and not answer.document["allowed"]:
             raise AssertionError(f"a limit that is far away was reached: {answer.document}")
         return is_exact
+
+    async def _answer(self, url: str, body: dict[str, Any]) -> Answer | None:
+        """Return the answer; None if there was none, or nobody waited for it."""
+        patience_s = None
+        if self._rng.random() < self._habits.give_up_share:
+            patience_s = self._rng.uniform(0.0, LONGEST_BEFORE_GIVING_UP_S)
+        try:
+            async with asyncio.timeout(patience_s):
+                return await ask(self._session, url, body)
+        except TimeoutError:
+            self.given_up += patience_s is not None
+        except (aiohttp.ClientError, OSError):
+            pass
+        return None

@@ -19,6 +19,11 @@ async def metric(sidecar: SidecarProcess, name: str) -> float:
     return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE))
 
 
+async def replayed(sidecars: Sequence[SidecarProcess]) -> int:
+    """Return how many operations the sidecars have brought to the store again."""
+    return int(sum([await metric(sidecar, "spendgate_journal_replayed_total") for sidecar in sidecars]))
+
+
 async def until_quiet(sidecars: Sequence[SidecarProcess]) -> None:
     """Wait until no sidecar has anything that the store has not acknowledged, or is making good what was lost.
 

@@ -1,8 +1,9 @@
 """What callers know: which calls they made, what they were answered, and so what the ledger must say."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from ledger.windows import WindowType
 from tests.support.apps import Answer
@@ -10,6 +11,7 @@ from tests.support.books import Books
 
 CHECK: Final = "check"
 RESERVE: Final = "reserve"
+NANOS: Final = 1_000_000_000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,13 +61,14 @@ class Truth:
     gaps_s: list[float] = field(default_factory=list)
     last_exact_s: float | None = None
 
-    def note(self, deal: Deal, answer: Answer | None, at_s: float) -> bool:
-        """Note an answer (None: there was none); says whether the ledger itself gave it."""
+    def note(self, deal: Deal, answer: Answer | None, at_s: float, url: str = "") -> bool:
+        """Note an answer of the sidecar at `url` (None: there was none); says whether the ledger itself gave it."""
         if answer is None or answer.status != 200:
             self.answers["failed"] += 1
             return False
         document = answer.document
-        if (document["request_id"], document["user_id"]) != (deal.request_id, deal.user_id):
+        is_its = (document["request_id"], document["user_id"]) == (deal.request_id, deal.user_id)
+        if not is_its or (answer.is_exact and not self.is_about(deal, document)):
             self.misdirected += 1
         if not answer.is_exact:
             self.answers["degraded_allowed" if document["allowed"] else "degraded_denied"] += 1
@@ -75,6 +78,10 @@ class Truth:
             self.gaps_s.append(at_s - self.last_exact_s)
         self.last_exact_s = at_s
         return True
+
+    def is_about(self, deal: Deal, document: Mapping[str, Any]) -> bool:
+        """Say whether the numbers of an exact answer can be those of this deal: what its settle has charged."""
+        return not deal.is_admitted or bool(document["cost_usd"] == deal.actual_nanos / NANOS)
 
     def compare(self, books: Books) -> Comparison:
         """Compare with the ledger: acknowledged deals it has forgotten, and users whose spend is not what was charged.

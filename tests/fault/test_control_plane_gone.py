@@ -1,11 +1,6 @@
 """The control plane dies, the sidecar does not care; when another one is there, both converge without help."""
 
 import asyncio
-import contextlib
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +8,12 @@ import aiohttp
 
 from tests.support.apps import ask, open_session
 from tests.support.books import new_workspace
-from tests.support.processes import ROOT, running_sidecar
+from tests.support.control_process import control_plane_process
+from tests.support.processes import running_sidecar
 
 WITHIN_S = 30.0
 POLL_S = 0.02
 PATIENT = {"deadline_ms": 5000, "command_timeout_ms": 2000, "connect_timeout_ms": 2000}
-
-
-@contextlib.contextmanager
-def control_plane_process(redis_url: str, workspace: str) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """Run a control plane as a process; yields it and the URL of its API."""
-    reader, writer = os.pipe()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "SPENDGATE_REDIS_URL": redis_url,
-        "SPENDGATE_WORKSPACE": workspace,
-        "SPENDGATE_CONTROL_PORT": "auto",
-        "SPENDGATE_CONTROL_ADMIN_PORT": "auto",
-    }
-    command = [sys.executable, "-m", "cli.main", "controlplane", "--ready-fd", str(writer)]
-    process = subprocess.Popen(
-        command, env=environment, cwd=ROOT, pass_fds=[writer], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    os.close(writer)
-    try:
-        with os.fdopen(reader) as pipe:
-            yield process, pipe.readline().strip() + "/api/v1"
-    finally:
-        process.kill()
-        process.wait()
 
 
 async def _put(session: aiohttp.ClientSession, method: str, url: str, **options: Any) -> Any:

@@ -11,6 +11,15 @@ from tests.conftest import start_server, stop_server, valkey_binary
 OPTIONS = ("--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
 
 
+def cut_newest(directory: Path, percent: int) -> int:
+    """Cut the last part of what a server in `directory` did since its first start; returns how many bytes that were."""
+    log = next((directory / "appendonlydir").glob("*.incr.aof"))
+    size = log.stat().st_size
+    with log.open("r+b") as file:
+        file.truncate(size - size * percent // 100)
+    return size * percent // 100
+
+
 class CutStore:
     """A Valkey on a Unix socket in `directory`."""
 
@@ -31,11 +40,7 @@ class CutStore:
 
     def cut(self, percent: int) -> int:
         """Cut the last part of what it did since its first start; returns how many bytes that were."""
-        log = next((self._directory / "appendonlydir").glob("*.incr.aof"))
-        size = log.stat().st_size
-        with log.open("r+b") as file:
-            file.truncate(size - size * percent // 100)
-        return size * percent // 100
+        return cut_newest(self._directory, percent)
 
 
 @contextlib.contextmanager

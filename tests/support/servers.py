@@ -130,11 +130,22 @@ class SentinelStore:
             until(lambda: client.execute_command("SENTINEL", "FAILOVER", SERVICE), "a failover that begins")
         until(lambda: self.primary_port != before, "a failover")
 
+    def wait_until_agreed(self) -> None:
+        """Wait until the server that the Sentinels name is the only primary, and the other one follows it."""
+        until(lambda: sorted(map(_role, self.servers)) == ["master", "slave up"], "one primary")
+        until(lambda: _role(self.primary) == "master", "Sentinels that name the primary")
+
     def wait_until_watched(self) -> None:
         """Wait until each Sentinel knows the replica and the others."""
         for sentinel in self.sentinels:
             with sentinel.client() as client:
                 until(lambda client=client: _knows_all(client), "Sentinels that know each other")
+
+
+def _role(server: Server) -> str:
+    with server.client() as client:
+        state = client.info("replication")
+    return f"{state['role']} {state.get('master_link_status', '')}".strip()
 
 
 def _knows_all(client: "redis.Redis") -> bool:

@@ -35,7 +35,8 @@ def cut_in_the_middle(reply: bytes) -> bytes | None:
 class StoreProxy:
     """Forwards commands unchanged; `fate` decides about replies and may be changed at any moment.
 
-    `lost` counts the replies that did not arrive whole. `on_command` sees what callers send, as it comes in.
+    `lost` counts the replies that did not arrive whole. `on_command` sees what callers send, as it comes in. `delay`
+    says for how many seconds a reply is held back, and with it those behind it on its connection.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -45,6 +46,7 @@ class StoreProxy:
         self._joined.set()
         self.fate: Fate = deliver
         self.on_command: Callable[[bytes], None] = lambda _data: None
+        self.delay: Callable[[], float] = lambda: 0.0
         self.lost = 0
         self.url = ""
 
@@ -105,6 +107,8 @@ class StoreProxy:
     async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK_BYTES):
             await self._joined.wait()
+            if held_back_s := self.delay():
+                await asyncio.sleep(held_back_s)
             passed = self.fate(data)
             if passed is None:
                 await self._swallow_all(data, reader)

@@ -21,21 +21,25 @@ UNBOUNDED: Final = 1 << 62
 
 @dataclass(slots=True)
 class LetThrough(Truth):
-    """What callers know, and which checks of which users were allowed without the store; nano-USD by request id."""
+    """What callers know, and which checks each sidecar has allowed without the store; nano-USD by request id.
 
-    let_through: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    By sidecar and user: each sidecar has an allowance of its own, and on a busy machine the other one misses the store
+    at times as well.
+    """
 
-    def note(self, deal: Deal, answer: Answer | None, at_s: float) -> bool:
+    let_through: dict[tuple[str, str], dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+
+    def note(self, deal: Deal, answer: Answer | None, at_s: float, url: str = "") -> bool:
         """Note an answer."""
         if answer is not None and answer.status == 200 and deal.operation == CHECK:
             document = answer.document
             if document["degraded"] and document["allowed"]:
-                self.let_through[deal.user_id][deal.request_id] = deal.estimate_nanos
-        return Truth.note(self, deal, answer, at_s)
+                self.let_through[url, deal.user_id][deal.request_id] = deal.estimate_nanos
+        return Truth.note(self, deal, answer, at_s, url)
 
     @property
     def most_nanos(self) -> int:
-        """The most that was let through for one user."""
+        """The most that one sidecar has let through for one user."""
         return max([sum(calls.values()) for calls in self.let_through.values()], default=0)
 
 
@@ -46,8 +50,8 @@ async def run(stage: Stage, policy: object, bound_nanos: int) -> None:
     async with StoreProxy(store.url).running() as proxy:
         (parted,) = await stage.sidecars(proxy.url, count=1, rules=rules)
         (other,) = await stage.sidecars(store.url, count=1, rules=rules)
-        load = await stage.load([parted.url, other.url])
-        load.truth = truth = LetThrough()
+        truth = LetThrough()
+        load = await stage.load([parted.url, other.url], truth=truth)
         async with load.running():
             await load.wait_for(300)
             proxy.part()
@@ -55,7 +59,10 @@ async def run(stage: Stage, policy: object, bound_nanos: int) -> None:
             proxy.join()
             await load.wait_for(300)
         stage.report.notes["most_let_through_usd"] = usd_text(truth.most_nanos)
-        stage.expect(truth.most_nanos <= bound_nanos, f"{usd_text(truth.most_nanos)} USD were let through for a user")
+        stage.expect(
+            truth.most_nanos <= bound_nanos,
+            f"{usd_text(truth.most_nanos)} USD were let through for a user by one sidecar",
+        )
         stage.expect((truth.most_nanos > 0) == (bound_nanos > 0), "the policy was not followed")
         await stage.compare_exactly(load, store.url)
 
@@ -77,7 +84,7 @@ SCENARIOS = [
         "allowance",
         f"allowance {usd_text(X_NANOS)} USD",
         {"allow_up_to_usd": usd_text(X_NANOS)},
-        f"nothing; at most {usd_text(X_NANOS)} USD a user pass the limit meanwhile",
+        f"nothing; at most {usd_text(X_NANOS)} USD a user and sidecar pass the limit meanwhile",
         X_NANOS,
         fast=True,
     ),
