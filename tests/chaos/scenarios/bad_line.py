@@ -68,5 +68,5 @@ SCENARIOS = [
     _scenario(
         "cut", f"{MET:.0%} of the store's replies cut in the middle of a frame", partial(meeting, cut_in_the_middle)
     ),
-    _scenario("spoiled-flushed", "All of that, and FLUSHALL twice meanwhile", everything, flushes=2, fast=True),
+    _scenario("spoiled-flushed", "All of that, and FLUSHALL twice meanwhile", everything, flushes=2),
 ]
