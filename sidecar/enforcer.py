@@ -188,7 +188,12 @@ class Enforcer:
         if asked.exception() is None:
             answer = asked.result()
             if isinstance(answer, Decision):
-                tell(self._decided(call, answer))
+                try:
+                    self._decided(call, answer)
+                except Exception as error:
+                    tell(error)
+                else:
+                    tell(answer)
                 return
         self._tell_later(self._end_admit(call, asked), tell)
 
@@ -265,7 +270,12 @@ class Enforcer:
         if asked.exception() is None:
             answer = asked.result()
             if isinstance(answer, Settlement):
-                tell(self._settled(request, resolution, answer))
+                try:
+                    self._settled(request, resolution, answer)
+                except Exception as error:
+                    tell(error)
+                else:
+                    tell(answer)
                 return
         self._tell_later(self._end_resolve(request, resolution, asked), tell)
 

@@ -135,10 +135,11 @@ class DecisionConnection(web.RequestHandler):
     def end_request(self, request: web.BaseRequest, *, is_plain: bool) -> None:
         """Note that aiohttp's request was answered; `is_plain` if the next one like it may be answered here.
 
-        The next one begins after it, if what was given ends where it ends.
+        The next one begins after it, if what was given ends where it ends. Empty lines before a request, which are
+        skipped, and a body that is not whole make that uncertain.
         """
         given, self._given = self._given, None
-        if given is None or "Transfer-Encoding" in request.headers:
+        if given is None or given.startswith((b"\r", b"\n")) or "Transfer-Encoding" in request.headers:
             return
         end = given.find(HEAD_END) + len(HEAD_END)
         if len(given) == end + (request.content_length or 0):

@@ -12,7 +12,6 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 
 from ledger.decisions import Decision, Operation, Settlement
-from ledger.errors import LedgerError
 from sidecar.api.bodies import JSON, MSGPACK, decode_body, encode_body
 from sidecar.api.decisions import answers_msgpack
 from sidecar.api.decode import decode_request
@@ -74,7 +73,7 @@ class QuickAnswers:
         """Answer a request later, by calling `write` with the whole answer; False for a body that is wrong."""
         try:
             request = decode_request(known.operation, decode_body(body, known.content_type))
-        except LedgerError:
+        except Exception:  # Whatever it is, it is told, and logged if it is ours, by the general way.
             return False
         self._enforcer.start(request, partial(self._answered, known, write))
         return True

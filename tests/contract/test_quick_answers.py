@@ -354,3 +354,46 @@ async def test_any_requests_cut_anywhere_are_answered_in_order(edge: Edge, quick
 
 async def _read(caller: Caller, number: int) -> list[int]:
     return [(await caller.answer())[0] for _ in range(number)]
+
+
+async def test_what_lies_before_a_request_is_never_part_of_its_head(tmp_path: Path, quick: list[bytes]) -> None:
+    """Empty lines before a request that is refused before its body is whole: where the next begins is not known."""
+    async with running_edge(tmp_path, decision_token="decision-token-of-a-test") as edge:
+        refused = post("check", None, raw=b"x" * 1000)
+        asked = post("check", CHECK, "Authorization: Bearer decision-token-of-a-test")
+        rest = b"x" * (len(refused) - 1000)
+        caller = await Caller.open(edge)
+        caller.writer.write(b"\r\n\r\n" + refused.removesuffix(rest))
+        assert 401 == (await caller.answer())[0]
+        assert 200 == (await caller.ask(rest + asked))[0][0]
+        await caller.close()
+        other = await Caller.open(edge)
+        assert 200 == (await other.ask(asked))[0][0]
+        other.writer.write(rest + asked)
+        assert b"HTTP/1.0 400" == (await asyncio.wait_for(other.reader.readuntil(b" Bad"), DEADLINE_S))[:12]
+        await other.close()
+    assert [] == quick
+
+
+async def test_an_error_of_ours_is_told(
+    caller: Caller, edge: Edge, monkeypatch: pytest.MonkeyPatch, quick: list[bytes]
+) -> None:
+    """Before the store is asked or after it has answered: 500, not a connection that waits for ever."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    reserve = post("reserve", {"user_id": "alice", "request_id": "r-1", "estimate_usd": 1})
+    settle = post("settle", {"user_id": "alice", "request_id": "r-1", "cost_usd": 1})
+    await caller.ask(check(0))
+    await caller.ask(reserve)
+    await caller.ask(settle)
+    monkeypatch.setattr(edge.enforcer._metrics, "record_decision", fail)
+    monkeypatch.setattr(edge.enforcer._metrics, "record_settlement", fail)
+    assert [500, 500, 500] == [status for status, _, _ in await caller.ask(check(1), reserve, settle)]
+    assert 3 == len(quick)
+    monkeypatch.undo()
+    with monkeypatch.context() as broken:
+        broken.setattr(quick_answers, "decode_request", fail)
+        caller.writer.write(check(2) + check(3))
+        assert [200, 200] == [(await caller.answer())[0] for _ in range(2)]
