@@ -19,7 +19,7 @@ CALLERS: Final = 24
 PAUSE_S: Final = 0.01
 FINISHED_WITHIN_S: Final = 60.0
 RESERVE_SHARE: Final = 0.3
-LONGEST_BEFORE_GIVING_UP_S: Final = 0.02
+LONGEST_BEFORE_GIVING_UP_S: Final = 0.01
 """A call takes a few milliseconds: some are given up before they were sent, some while they are answered."""
 
 
