@@ -23,6 +23,8 @@ from sidecar.settings import SETTINGS, Settings, SettingsError, redact_url
 EXIT_TERMINATED: Final = 128 + signal.SIGTERM
 STORE_NAME: Final = "store"
 REDIS_URL: Final = next(setting for setting in SETTINGS if setting.name == "redis_url")
+CONTROL_NAME: Final = "control"
+CONTROL_DATA_DIR: Final = next(setting for setting in CONTROL_SETTINGS if setting.name == "control_data_dir")
 NO_STORE_YET: Final = "unix://"
 ELSEWHERE: Final = {"file": "from the rule file", "push": "pushed to the sidecar (SPENDGATE_RULES_SOURCE)"}
 PAGE_SETTINGS: Final = tuple(
@@ -55,7 +57,7 @@ def run_up(arguments: argparse.Namespace) -> int:
     flags = flags_of(arguments, (*SETTINGS, *PAGE_SETTINGS))
     redis_url = flags["redis_url"] or os.environ.get(REDIS_URL.env)
     settings = read_settings({**flags, "redis_url": redis_url or NO_STORE_YET})
-    page = _page_environment(flags, has_rule_file=settings.rules is not None)
+    page = _page_environment(flags, Path(settings.data_dir), has_rule_file=settings.rules is not None)
     signal.signal(signal.SIGTERM, _exit_at_once)  # Until the sidecar has handlers of its own.
     with contextlib.ExitStack() as stack:
         if redis_url:
@@ -92,13 +94,14 @@ def _embedded_store(settings: Settings, *, explicit: bool) -> Iterator[EmbeddedS
         yield store
 
 
-def _page_environment(flags: Mapping[str, str | None], *, has_rule_file: bool) -> dict[str, str]:
+def _page_environment(flags: Mapping[str, str | None], data_dir: Path, *, has_rule_file: bool) -> dict[str, str]:
     """Return the environment of the control plane: this one, and what the command line says.
 
     Raises `WrongUsage` if its settings are wrong.
     """
     said = {setting.env: flags.get(setting.name) for setting in CONTROL_SETTINGS}
     environment = dict(os.environ) | {name: value for name, value in said.items() if value is not None}
+    environment.setdefault(CONTROL_DATA_DIR.env, str(data_dir / CONTROL_NAME))
     try:
         settings = ControlSettings.read({**environment, REDIS_URL.env: NO_STORE_YET}, {})
     except SettingsError as error:

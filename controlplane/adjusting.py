@@ -1,18 +1,30 @@
 """Adjustments as the operator asks for them: planned for their moment, once an id, with who and why in the event."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import orjson
 
 from ledger.adjustments import Adjusted, Adjustment, adjustment_sent
+from ledger.decisions import StalePlan
 from ledger.errors import StoreUnavailable
-from ledger.operations import Ledger
 from ledger.plans import compile_plan
 from ledger.rules import RuleSet
 
 MAX_NOTE_LENGTH: Final = 500
 ATTEMPTS: Final = 2
+
+
+class AdjustableLedger(Protocol):
+    """What of a ledger an adjustment needs; see `ledger.operations.Ledger`."""
+
+    async def store_time_ms(self) -> int:
+        """Return the store's time, Unix milliseconds."""
+        ...
+
+    async def adjust(self, adjustment: Adjustment) -> Adjusted | StalePlan:
+        """Do one adjustment, once a request id."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +39,8 @@ class AdjustmentRequest:
     note: str
 
 
-async def adjust(ledger: Ledger, rule_set: RuleSet, request: AdjustmentRequest, *, actor: str) -> Adjusted:
-    """Do one adjustment; raises what `Ledger.adjust` raises. A window that ended on the way is planned anew, once."""
+async def adjust(ledger: AdjustableLedger, rule_set: RuleSet, request: AdjustmentRequest, *, actor: str) -> Adjusted:
+    """Do one adjustment; raises what `ledger.adjust` raises. A window that ended on the way is planned anew, once."""
     now_ms = await ledger.store_time_ms()
     for _ in range(ATTEMPTS):
         answer = await ledger.adjust(_adjustment(rule_set, request, actor, now_ms))

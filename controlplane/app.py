@@ -7,6 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from controlplane import keys
+from controlplane.adjusting import AdjustableLedger
 from controlplane.api.access import API, PUBLIC, Access, access_middleware
 from controlplane.api.admin import AdminHandlers
 from controlplane.api.audit import AuditHandlers
@@ -54,6 +55,7 @@ class Parts:
     spend: SpendReader
     breakdown: BreakdownReader
     ledger: Ledger
+    adjustments: AdjustableLedger
     board: SidecarBoard
     tellers: Mapping[str, WebhookTeller]
 
@@ -98,7 +100,7 @@ def _routes(app: web.Application, parts: Parts) -> Iterable[web.AbstractRouteDef
         log=parts.event_log,
         spend=parts.spend,
         breakdown=parts.breakdown,
-        ledger=parts.ledger,
+        ledger=parts.adjustments,
         board=parts.board,
         book=lambda: parts.registry.book,
         is_closing=lambda: bool(closing),

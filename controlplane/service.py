@@ -11,6 +11,8 @@ from typing import Final
 
 import uvloop
 
+from controlplane.adjustment_journal import AdjustmentJournal
+from controlplane.adjustment_keeper import AdjustmentKeeper
 from controlplane.api.access import Access
 from controlplane.app import SECONDS_PER_HOUR, Parts, make_admin_app, make_page_app
 from controlplane.auth import FailedLogIns, Scope, Sessions, Tokens
@@ -76,6 +78,14 @@ async def running_control_plane(settings: Settings, *, on_failure: Callable[[], 
 
     `on_failure` is called when a background task fails: the process must not go on half alive.
     """
+    async with kept_adjustments(settings) as journal, _running(settings, journal, on_failure) as listeners:
+        yield listeners
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    settings: Settings, journal: AdjustmentJournal | None, on_failure: Callable[[], None]
+) -> AsyncIterator[Listeners]:
     client = connect(settings.redis_url, TIMEOUTS, max_connections=MAX_CONNECTIONS)
     rules_client = connect(settings.redis_url, RULES_TIMEOUTS)
     metrics = Metrics(version=version("spendgate-server"))
@@ -84,11 +94,13 @@ async def running_control_plane(settings: Settings, *, on_failure: Callable[[], 
     background = Background(on_failure)
     board = SidecarBoard(Heartbeats(client, workspace=settings.workspace), lambda: registry.book)
     webhooks = await _webhooks(settings, client, board, metrics)
-    parts = _parts(settings, client, registry, metrics, board, webhooks)
+    keeper = AdjustmentKeeper(_ledger(settings, client), journal)
+    parts = _parts(settings, client, registry, metrics, board, webhooks, keeper)
     listeners = Listeners(make_page_app(parts), make_admin_app(metrics=metrics, is_ready=lambda: registry.is_loaded))
     try:
         await _meet_store(settings, client, registry, background)
         background.start(registry.run())
+        background.start(keeper.run())
         background.start(watch_loop_lag(metrics.set_loop_lag))
         for work in webhooks.work():
             background.start(work)
@@ -101,6 +113,31 @@ async def running_control_plane(settings: Settings, *, on_failure: Callable[[], 
         await webhooks.aclose()
         await rules_client.aclose()
         await client.aclose()
+
+
+@contextlib.asynccontextmanager
+async def kept_adjustments(settings: Settings) -> AsyncIterator[AdjustmentJournal | None]:
+    """Open the journal of adjustments, if there is a place for it. Raises `OSError` for one that cannot be used."""
+    if settings.control_data_dir is None:
+        log.info("adjustments are in the store only: SPENDGATE_CONTROL_DATA_DIR keeps them beside it")
+        yield None
+        return
+    directory, now_ms = Path(settings.control_data_dir), time.time_ns() // 1_000_000
+    journal = await asyncio.to_thread(AdjustmentJournal, directory, settings.workspace, now_ms=now_ms)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def _ledger(settings: Settings, client: StoreClient) -> RedisLedger:
+    """Return a ledger; each remembers places of its own runs."""
+    return RedisLedger(
+        client,
+        workspace=settings.workspace,
+        partitions=settings.partitions,
+        max_events=settings.stream_max_events,
+    )
 
 
 async def _webhooks(settings: Settings, client: StoreClient, board: SidecarBoard, metrics: Metrics) -> Webhooks:
@@ -117,6 +154,7 @@ def _parts(
     metrics: Metrics,
     board: SidecarBoard,
     webhooks: Webhooks,
+    keeper: AdjustmentKeeper,
 ) -> Parts:
     workspace, partitions = settings.workspace, settings.partitions
     return Parts(
@@ -127,7 +165,8 @@ def _parts(
         event_log=EventLog(client, workspace, partitions),
         spend=SpendReader(client, workspace, partitions),
         breakdown=BreakdownReader(client, workspace, partitions),
-        ledger=RedisLedger(client, workspace=workspace, partitions=partitions, max_events=settings.stream_max_events),
+        ledger=_ledger(settings, client),
+        adjustments=keeper,
         board=board,
         tellers=webhooks.tellers,
     )

@@ -47,6 +47,9 @@ SETTINGS: Final = (
     ),
     Setting(name="webhooks", parse=text_of, default=None, unit="path", help="file that names who is told of what"),
     Setting(
+        name="control_data_dir", parse=text_of, default=None, unit="path", help="where adjustments outlive the store"
+    ),
+    Setting(
         name="stream_max_events", parse=number(1000, 10**9), default="1000000", unit="events", help="kept, a partition"
     ),
     Setting(
@@ -85,6 +88,7 @@ class Settings:
     seed: str | None
     seed_prices: str | None
     webhooks: str | None
+    control_data_dir: str | None
     stream_max_events: int
     max_rules_bytes: int
     session_hours: int

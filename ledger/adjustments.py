@@ -17,7 +17,8 @@ class Adjustment:
 
     `plan` is the plan at `at_ms`, or of now if that is None: all its windows are corrected, and its tier totals if it
     has a tier. `sent` is the text that two adjustments with one id must share (`adjustment_sent`), `meta` the JSON
-    that goes into the event.
+    that goes into the event. `done_ms` is when it was done before the store lost it: nothing refuses it then, for the
+    charges that it takes from may come back later.
     """
 
     user_id: str
@@ -26,6 +27,7 @@ class Adjustment:
     plan: Plan
     sent: str
     at_ms: int | None = None
+    done_ms: int | None = None
     meta: str = ""
 
 

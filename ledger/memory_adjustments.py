@@ -42,17 +42,18 @@ class Adjustments:
         if record is not None:
             return _replay(adjustment, record)
         at_ms, plan = now_ms if adjustment.at_ms is None else adjustment.at_ms, adjustment.plan
-        if at_ms > now_ms:
-            raise moment_in_future()
-        if at_ms < now_ms - EVENT_RETENTION_MS:
-            raise moment_too_old()
-        if not plan.valid_from_ms <= at_ms < plan.valid_until_ms:
-            return StalePlan(now_ms)
         counters = self._counters.planned(plan, adjustment.user_id)
-        self._refuse_excess(adjustment, counters)
+        if adjustment.done_ms is None:
+            if at_ms > now_ms:
+                raise moment_in_future()
+            if at_ms < now_ms - EVENT_RETENTION_MS:
+                raise moment_too_old()
+            if not plan.valid_from_ms <= at_ms < plan.valid_until_ms:
+                return StalePlan(now_ms)
+            self._refuse_excess(adjustment, counters)
         self._counters.correct(plan, adjustment.user_id, counters, spend_nanos=adjustment.amount_nanos)
         self._breakdown.correct(plan, adjustment.amount_nanos)
-        self._log_event(adjustment, counters, now_ms)
+        self._log_event(adjustment, counters, now_ms if adjustment.done_ms is None else adjustment.done_ms)
         return self._keep(adjustment, counters, at_ms, now_ms)
 
     def _refuse_excess(self, adjustment: Adjustment, counters: Sequence[Counter]) -> None:
@@ -95,7 +96,7 @@ class Adjustments:
             user_id=adjustment.user_id,
             tier=plan.tier,
             amount_nanos=adjustment.amount_nanos,
-            stored_ms=now_ms,
+            stored_ms=now_ms if adjustment.done_ms is None else adjustment.done_ms,
             windows=tuple(
                 AdjustedWindow(entry.window, counter.spend_nanos, counter.held_nanos, counter.calls)
                 for entry, counter in zip(plan.counters, counters, strict=True)

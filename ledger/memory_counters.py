@@ -38,8 +38,8 @@ class Counter:
 
     def correct(self, *, spend_nanos: int) -> None:
         """Change the spend in an operator's name."""
-        self.add(spend_nanos=spend_nanos)
         self.adjusted_nanos += spend_nanos
+        self.add(spend_nanos=spend_nanos)
 
     def state(self) -> CounterState:
         """Return the numbers as they are now."""

@@ -103,11 +103,15 @@ class RedisLedger:
 
     async def adjust(self, adjustment: Adjustment) -> Adjusted | StalePlan:
         """Correct what a user has spent, in an operator's name (``lua/adjust.lua``)."""
-        keys, batch = self._batch(self.partition_of(adjustment.user_id))
+        number = self.partition_of(adjustment.user_id)
+        keys, batch = self._batch(number)
         batch.add_adjustment(adjustment)
         arguments = batch.arguments(keys.prefix, self._max_events)
         reply = await self._run("adjust", batch.keys(keys.events, keys.tiers, keys.lineage), arguments)
-        return decode_adjustment(adjustment, reply)
+        answer = decode_adjustment(adjustment, reply)
+        if isinstance(answer, Adjusted):
+            self.places[number] = decode_place(reply[3])
+        return answer
 
     async def restore(self, restores: Sequence[Restore]) -> list[Restored]:
         """Do again what a journal tells of users of one partition (``lua/restore.lua``)."""

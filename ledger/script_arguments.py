@@ -171,7 +171,7 @@ class Batch:
             adjustment.request_id,
             encoded,
             f"{number}{ROW}{adjustment.request_id}{ROW}{adjustment.user_id}{ROW}{adjustment.amount_nanos}{ROW}"
-            f"{adjustment.sent}{ROW}{_text(adjustment.at_ms)}{ROW}{adjustment.meta}",
+            f"{adjustment.sent}{ROW}{_text(adjustment.at_ms)}{ROW}{_text(adjustment.done_ms)}{ROW}{adjustment.meta}",
         )
 
     def add_restore(self, restore: Restore) -> None:

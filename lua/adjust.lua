@@ -5,9 +5,11 @@
 --
 -- KEYS  events tiers lineage, then for the plan: see include/plans.lua, then: record, the user's counters, and holds
 -- ARGV  prefix max_events 1, 1, the plan, 0 (no labels), then the adjustment in one text, joined by 0x1E:
---       plan (index) request user amount (nano-USD) sent at (Unix ms; empty: now) meta
+--       plan (index) request user amount (nano-USD) sent at (Unix ms; empty: now)
+--       done (Unix ms: when it was done before the store lost it, and then nothing refuses it; empty: now) meta
 -- Returns one of
---   { "ok", answer, windows } { "replay", answer, windows }   answer: now, then spend held calls of each window
+--   { "ok", answer, windows, place } { "replay", answer, windows, place }
+--       answer: now, then spend held calls of each window; place: lineage and number of the run (include/lineage.lua)
 --   { "mismatch", sent }                    the id was used with another body
 --   { "stale", now }                        nothing written: plan again
 --   { "future" } { "too_old" }              the moment lies ahead, or behind what counters are kept for
@@ -24,7 +26,7 @@ local events_key, tiers_key, lineage_key, prefix, max_events
 local ADJUSTMENT_TTL_MS = 2 * WINDOW_GRACE_MS
 
 local function next_adjustment()
-  local plan, request, user, amount, sent, at, meta = take_apart(next_argument(), '\30', 7)
+  local plan, request, user, amount, sent, at, done, meta = take_apart(next_argument(), '\30', 8)
   local adjustment = {
     plan = plans[tonumber(plan)],
     request = request,
@@ -32,6 +34,7 @@ local function next_adjustment()
     amount = tonumber(amount),
     sent = sent,
     at_ms = tonumber(at),
+    done_ms = tonumber(done),
     meta = meta,
     group = '',
     model = '',
@@ -53,7 +56,8 @@ local function first_answer(adjustment, record)
   if record.fields.sent ~= adjustment.sent then
     return { 'mismatch', record.fields.sent }
   end
-  return { 'replay', record.fields.answer, record.fields.windows }
+  local lineage, sequence = lineages.current(lineage_key)
+  return { 'replay', record.fields.answer, record.fields.windows, { lineage, tonumber(sequence) } }
 end
 
 -- Returns the tier totals to correct: none without a tier, for nobody knows under which the money was counted.
@@ -101,8 +105,9 @@ end
 
 local function correct(list, amount)
   for _, counter in ipairs(list) do
-    add(counter, amount, 0, 0)
+    -- Noted first: what is credited may go below zero where charges are still to come back.
     set_extra(counter, 'adjusted', (extras_of(counter).adjusted or 0) + amount)
+    add(counter, amount, 0, 0)
   end
 end
 
@@ -133,17 +138,23 @@ local function keep(adjustment, record, answer)
   })
 end
 
+local function set_clock(time_ms)
+  now_ms, now_text = time_ms, digits(time_ms)
+end
+
 local function adjust(adjustment)
   local record = load_record(adjustment.record_key, adjustment.stored)
-  local known = first_answer(adjustment, record) or fault_of_moment(adjustment)
+  local known = first_answer(adjustment, record) or (not adjustment.done_ms and fault_of_moment(adjustment))
   if known then
     return known
   end
   local list, totals = load_counters(adjustment.plan, adjustment.counters_at), totals_to_correct(adjustment.plan)
-  local fault = fault_of_amount(adjustment, list, totals)
+  local fault = not adjustment.done_ms and fault_of_amount(adjustment, list, totals)
   if fault then
     return fault
   end
+  local real_ms = now_ms
+  set_clock(adjustment.done_ms or real_ms) -- the log tells when it was done
   correct(list, adjustment.amount)
   correct(totals, adjustment.amount)
   local plan = adjustment.plan
@@ -152,9 +163,10 @@ local function adjust(adjustment)
   log_event('adjusted', adjustment, adjustment.amount, 'adjusted', lines, fullest(lines))
   local answer = answer_text(list)
   keep(adjustment, record, answer)
-  write_all(events_key, tiers_key, lineage_key, max_events)
+  set_clock(real_ms)
+  local place = write_all(events_key, tiers_key, lineage_key, max_events)
   redis.call('PEXPIRE', record.key, digits(ADJUSTMENT_TTL_MS))
-  return { 'ok', answer, adjustment.plan.windows_text }
+  return { 'ok', answer, adjustment.plan.windows_text, place }
 end
 
 local function run(run_keys, run_arguments)

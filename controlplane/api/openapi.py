@@ -249,7 +249,7 @@ READS: Final = (
         parameters=(USER_IN_PATH,),
         body={JSON: "Adjustment"},
         answers={JSON: "Adjusted"},
-        problems=(*WRITE, "counter_overflow", "credit_exceeds_spend", "request_mismatch"),
+        problems=(*WRITE, "counter_overflow", "credit_exceeds_spend", "not_kept", "request_mismatch"),
     ),
     Operation(
         path="/tiers",

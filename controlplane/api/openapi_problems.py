@@ -34,6 +34,7 @@ STATUSES: Final = {
     "internal": 500,
     "log_not_followable": 501,
     "webhook_failed": 502,
+    "not_kept": 503,
     "store_error": 503,
     "store_full": 503,
     "store_unavailable": 503,

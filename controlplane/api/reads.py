@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from controlplane.adjusting import AdjustableLedger
 from controlplane.api.breakdown import BreakdownHandlers
 from controlplane.api.dry_run import DryRunHandlers
 from controlplane.api.event_stream import LiveSources
@@ -18,7 +19,6 @@ from controlplane.sidecars import SidecarBoard
 from controlplane.usage import UsageReader
 from ledger.breakdown_reader import BreakdownReader
 from ledger.event_log import EventLog
-from ledger.operations import Ledger
 from ledger.rule_book import RuleBook
 from ledger.rules import RuleSet
 from ledger.spend_reader import SpendReader
@@ -31,7 +31,7 @@ class ReadParts:
     log: EventLog
     spend: SpendReader
     breakdown: BreakdownReader
-    ledger: Ledger
+    ledger: AdjustableLedger
     board: SidecarBoard
     book: Callable[[], RuleBook]
     is_closing: Callable[[], bool]

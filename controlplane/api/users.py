@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from controlplane.adjusting import MAX_NOTE_LENGTH, AdjustmentRequest, adjust
+from controlplane.adjusting import MAX_NOTE_LENGTH, AdjustableLedger, AdjustmentRequest, adjust
 from controlplane.api.access import actor_name
 from controlplane.api.answers import answer
 from controlplane.api.bodies import read_object
@@ -16,7 +16,6 @@ from ledger.errors import InvalidInput
 from ledger.moments import parse_moment
 from ledger.money import parse_signed_usd
 from ledger.names import parse_name, parse_request_id
-from ledger.operations import Ledger
 from ledger.rules import RuleSet
 from ledger.spend_reader import DAYS_KEPT
 
@@ -27,7 +26,7 @@ USER: Final = r"/api/v1/users/{user_id:[^/]+}"
 class UserHandlers:
     """What one user has spent, which rules apply, and corrections of it."""
 
-    def __init__(self, usage: UsageReader, ledger: Ledger, *, rules: Callable[[], RuleSet]) -> None:
+    def __init__(self, usage: UsageReader, ledger: AdjustableLedger, *, rules: Callable[[], RuleSet]) -> None:
         self._usage = usage
         self._ledger = ledger
         self._rules = rules

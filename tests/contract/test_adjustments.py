@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.adjustments import AdjustedWindow, adjustment_sent
+from ledger.adjustments import Adjusted, AdjustedWindow, adjustment_sent
 from ledger.decisions import Operation, Outcome, StalePlan
 from ledger.errors import CounterOverflow, CreditExceedsSpend, HoldConflict, InvalidInput, LedgerError, RequestMismatch
 from ledger.money import CAP_USD
@@ -326,3 +326,26 @@ async def test_the_sent_text_tells_every_field_apart() -> None:
     bodies = [(tier, amount, at_ms) for tier in (None, "1") for amount in (1, -1, 11) for at_ms in (None, 1, 11)]
 
     assert len(bodies) == len({adjustment_sent(*body) for body in bodies})
+
+
+@pytest.mark.parametrize("comes_first", ["the credit", "the charges"])
+async def test_what_was_lost_is_done_again_in_any_order(caller: Caller, comes_first: str) -> None:
+    """A credit may come back before the charges that it takes from; its windows are those of then."""
+    credit = caller.adjustment(-4, request_id="credit", at_ms=NOON_MS - HOUR_MS, done_ms=NOON_MS - 1, tier="free")
+    if comes_first == "the credit":
+        await caller.under_test.ledger.adjust(credit)
+    for _ in range(3):
+        await caller.check(2, tier="free")
+    again = await caller.under_test.ledger.adjust(credit)
+
+    assert ([nanos(2)] * 3, {nanos(2)}) == (await spends(caller), await totals(caller, "free"))
+    assert isinstance(again, Adjusted)
+    assert (comes_first == "the credit", NOON_MS - 1) == (again.replayed, again.stored_ms)
+
+
+async def test_what_is_done_again_is_told_with_the_time_of_then(caller: Caller) -> None:
+    """The log lost its event as well."""
+    await caller.under_test.ledger.adjust(caller.adjustment(3, at_ms=NOON_MS - 1, done_ms=NOON_MS - 1))
+    (event,) = await caller.under_test.book.events()
+
+    assert ("adjusted", str(NOON_MS - 1)) == (event["type"], event["at"])

@@ -9,12 +9,13 @@ from aiohttp import web
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from controlplane.adjustment_keeper import AdjustmentKeeper
 from controlplane.api.openapi import openapi_document
 from controlplane.api.openapi_problems import STATUSES
 from controlplane.app import make_page_app
 from controlplane.metrics import Metrics
 from controlplane.registry import Registry
-from controlplane.service import _parts
+from controlplane.service import _ledger, _parts
 from controlplane.sidecars import SidecarBoard
 from controlplane.webhooks import WebhookPlace, Webhooks
 from ledger.connection import StoreTimeouts, connect
@@ -43,7 +44,8 @@ async def _routes() -> set[tuple[str, str]]:
     registry = Registry(RuleStore(client, workspace="x"))
     board = SidecarBoard(Heartbeats(client, workspace="x"), lambda: registry.book)
     webhooks = Webhooks((), WebhookPlace(client=client, workspace="x", partitions=1), board, Metrics())
-    parts = _parts(settings, client, registry, Metrics(), board, webhooks)
+    keeper = AdjustmentKeeper(_ledger(settings, client), None)
+    parts = _parts(settings, client, registry, Metrics(), board, webhooks, keeper)
     await webhooks.aclose()
     app: web.Application = make_page_app(parts)
     return {

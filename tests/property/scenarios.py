@@ -114,7 +114,10 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Correct:
-    """An operator's adjustment, of now if `ago_ms` is None. `plan_shift_h` plans at another time."""
+    """An operator's adjustment, of now if `ago_ms` is None. `plan_shift_h` plans at another time.
+
+    `done_ago_ms` is of one that is done again because the store has lost it.
+    """
 
     user: str
     request: int
@@ -122,6 +125,7 @@ class Correct:
     tier: str | None
     ago_ms: int | None = None
     plan_shift_h: int = 0
+    done_ago_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,17 @@ _steps = st.one_of(
 )
 
 
-_journaled = st.one_of(_steps, _steps, _steps, _steps, st.lists(_agains, min_size=1, max_size=3).map(tuple))
+_corrected_again = st.builds(
+    Correct,
+    user=_users,
+    request=st.integers(0, REQUESTS + 3),
+    usd=st.sampled_from((-5, -2, -1, 1, 3)),
+    tier=_tiers,
+    ago_ms=st.sampled_from((0, 3 * HOUR_MS, 30 * HOUR_MS)),
+    done_ago_ms=st.sampled_from((0, 1000, 3 * HOUR_MS)),
+)
+_lost = st.one_of(st.lists(_agains, min_size=1, max_size=3).map(tuple), _corrected_again)
+_journaled = st.one_of(_steps, _steps, _steps, _steps, _lost)
 
 
 def scenarios(*, with_journals: bool = False) -> st.SearchStrategy[list[Step]]:
@@ -378,6 +392,7 @@ def adjustment_of(step: Correct, rule_set: RuleSet, now_ms: int) -> Adjustment:
         plan=compile_plan(rule_set, step.user, step.tier, planned_ms),
         sent=adjustment_sent(step.tier, nanos(step.usd), at_ms),
         at_ms=at_ms,
+        done_ms=None if step.done_ago_ms is None else now_ms - step.done_ago_ms,
         meta='{"note":"a note"}',
     )
 
