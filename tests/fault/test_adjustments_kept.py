@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis.asyncio
 
+from ledger.counter_text import parse_counter
 from ledger.decisions import Decision, Operation
 from ledger.keys import PartitionKeys
 from ledger.operations import Admission, sent_text
@@ -65,15 +66,20 @@ async def _adjust(control: ControlPlane, usd: str, request_id: str) -> int:
 async def _until_spent(client: "redis.asyncio.Redis", spend: float) -> None:
     """Wait until the day's counter has it."""
     key = PartitionKeys.of(WORKSPACE, 0).counter((await _plan(client)).counters[0].window, "ada")
-    await _until(client, key, "spend", lambda stored: stored == str(nanos(spend)).encode())
+
+    async def is_spent() -> bool:
+        stored = await client.get(key)
+        return stored is not None and parse_counter(stored).spend_nanos == nanos(spend)
+
+    await _until(is_spent)
 
 
-async def _until(client: "redis.asyncio.Redis", key: str, field: str, is_right: Callable[[bytes | None], bool]) -> None:
-    """Wait until a field is right; a store that is starting cannot be asked yet."""
+async def _until(is_so: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until something is so; a store that is starting cannot be asked yet."""
     async with asyncio.timeout(DEADLINE_S):
         while True:
             with contextlib.suppress(redis.asyncio.RedisError):
-                if is_right(await client.hget(key, field)):  # type: ignore[misc]
+                if await is_so():
                     return
             await asyncio.sleep(0.05)
 
@@ -117,7 +123,11 @@ async def test_what_the_store_still_has_is_not_done_again(
         before = await client.hget(keys.lineage, "lineage")  # type: ignore[misc]
         store.kill()
         store.start()
-        await _until(client, keys.lineage, "lineage", lambda lineage: lineage not in {None, before})
+
+        async def is_looked_at() -> bool:
+            return await client.hget(keys.lineage, "lineage") not in {None, before}  # type: ignore[misc]
+
+        await _until(is_looked_at)
         assert 200 == await _adjust(control, "1", "another")
     assert {"day": nanos(1)} == {
         kind: spend for kind, spend in (await read_books(store.url, WORKSPACE)).spend("ada").items() if kind == "day"
