@@ -96,7 +96,7 @@ local function seed_counter(counter, source, previous_key)
   if counter.fresh_zone == nil then
     counter.fresh_zone = not was_counted(previous_key)
   end
-  if counter.fresh_zone and (source.spend > 0 or source.calls > 0) then
+  if counter.fresh_zone and (source.spend ~= 0 or source.calls > 0) then
     counter.spend, counter.calls, counter.seeded = source.spend + source.held, source.calls, true
     set_extra(counter, 'seeded', 1)
   end

@@ -10,10 +10,11 @@ import pytest
 import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 
+from ledger.decisions import Operation
 from ledger.restores import RestoreKind
 from tests.conftest import server_binaries
 from tests.property.comparison import assert_equal_play
-from tests.property.scenarios import Again, Step, scenarios
+from tests.property.scenarios import Again, Call, Correct, Step, UseRules, scenarios
 from tests.support.ledger_under_test import LedgerUnderTest, memory_under_test
 from tests.support.redis_under_test import redis_under_test
 
@@ -32,6 +33,12 @@ FOUND: tuple[list[Step], ...] = (
             Again(RestoreKind.SETTLE, "bob", 0, 0, None, 0, with_plan=True),
             Again(RestoreKind.RESERVE, "bob", 0, 0, None, 0),
         )
+    ],
+    # A credit that came back before its charges, and then a zone that was never counted.
+    [
+        Correct("bob", 0, -2, "pro", ago_ms=0, done_ago_ms=1000),
+        UseRules(1),
+        (Call(Operation.RESERVE, "bob", 3, 1, "pro"),),
     ],
 )
 """Scenarios that once went wrong."""
@@ -63,6 +70,7 @@ def compare(runner: asyncio.Runner, make_actual: Callable[[], Awaitable[LedgerUn
     @hypothesis.example(FOUND[0])
     @hypothesis.example(FOUND[1])
     @hypothesis.example(FOUND[2])
+    @hypothesis.example(FOUND[3])
     @given(scenarios(with_journals=True))
     def same(steps: list[Step]) -> None:
         runner.run(play(steps))
