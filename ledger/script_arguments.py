@@ -70,6 +70,14 @@ def _text(number: int | None) -> str:
     return "" if number is None else str(number)
 
 
+def _rare_fields(admission: Admission) -> str:
+    """Return what most admissions have not: meta, a refusal that is decided already, a usage without a price."""
+    if not (admission.meta or admission.refusal or admission.unpriced):
+        return ""
+    budget = 0 if admission.refusal_budget is None else admission.refusal_budget + 1
+    return FIELD.join((admission.meta, admission.refusal or "", str(budget), "1" if admission.unpriced else "0"))
+
+
 class PlanShelf:
     """Encodes plans for one partition and remembers them; bounded, emptied when full."""
 
@@ -96,7 +104,7 @@ class Batch:
         self._plans: dict[Plan, int] = {}
         self._plan_keys: list[str] = []
         self._plan_texts: list[str] = []
-        self._labels: dict[tuple[int, str, str, str], int] = {}
+        self._labels: dict[tuple[int, str, int, str, str, str], int] = {}
         self._keys_of_operations: list[str] = []
         self._holds_keys: list[str] = []
         self._arguments: list[str] = []
@@ -113,8 +121,8 @@ class Batch:
             self._plan_texts.append(encoded.text)
         return number, encoded
 
-    def _add_label(self, plan: int, group: str, model: str, price_version: str) -> int:
-        label = (plan, group, model, price_version)
+    def _add_label(self, plan: int, operation: str, ttl_ms: int, call: Admission | Resolution | Restore) -> int:
+        label = (plan, operation, ttl_ms, call.group, call.model, call.price_version)
         return self._labels.setdefault(label, len(self._labels) + 1)
 
     def _add(self, user_id: str, request_id: str, encoded: PlanArguments | None, text: str) -> None:
@@ -128,37 +136,31 @@ class Batch:
     def add_admission(self, admission: Admission) -> None:
         """Add a check or a reserve (``lua/admit.lua``)."""
         number, encoded = self._add_plan(admission.plan)
-        label = self._add_label(number, admission.group, admission.model, admission.price_version)
-        budget = admission.refusal_budget
+        label = self._add_label(number, admission.operation, admission.ttl_ms, admission)
         fields = (
-            admission.operation,
             str(label),
             admission.request_id,
             admission.user_id,
             str(admission.amount_nanos),
             admission.sent,
             str(admission.not_after_ms),
-            str(admission.ttl_ms),
-            admission.meta,
-            admission.refusal or "",
-            "0" if budget is None else str(budget + 1),
-            "1" if admission.unpriced else "0",
             str(admission.input_tokens or ""),
             str(admission.output_tokens or ""),
             admission.attempt,
+            _rare_fields(admission),
         )
         self._add(admission.user_id, admission.request_id, encoded, ROW.join(fields))
 
     def add_resolution(self, resolution: Resolution) -> None:
         """Add a settle, release, extend, expire or record (``lua/resolve.lua``)."""
         number, encoded = self._add_plan(resolution.plan)
-        label = self._add_label(number, resolution.group, resolution.model, resolution.price_version)
+        label = self._add_label(number, resolution.operation, resolution.ttl_ms, resolution)
         self._add(
             resolution.user_id,
             resolution.request_id,
             encoded,
-            f"{resolution.operation}{ROW}{label}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
-            f"{_text(resolution.amount_nanos)}{ROW}{resolution.sent}{ROW}{resolution.ttl_ms}{ROW}"
+            f"{label}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
+            f"{_text(resolution.amount_nanos)}{ROW}{resolution.sent}{ROW}"
             f"{_text(resolution.reserved_at_ms)}{ROW}"
             f"{resolution.input_tokens or ''}{ROW}{resolution.output_tokens or ''}",
         )
@@ -177,14 +179,14 @@ class Batch:
     def add_restore(self, restore: Restore) -> None:
         """Add an operation of a journal (``lua/restore.lua``)."""
         number, encoded = self._add_plan(restore.plan)
-        label = self._add_label(number, restore.group, restore.model, restore.price_version)
+        label = self._add_label(number, restore.kind, restore.ttl_ms, restore)
         answer = restore.answer or (answer_text(restore.decision) if restore.decision else restore.reason or "")
         self._add(
             restore.user_id,
             restore.request_id,
             encoded,
-            f"{restore.kind}{ROW}{label}{ROW}{restore.request_id}{ROW}{restore.user_id}{ROW}"
-            f"{_text(restore.amount_nanos)}{ROW}{restore.sent}{ROW}{restore.ttl_ms}{ROW}"
+            f"{label}{ROW}{restore.request_id}{ROW}{restore.user_id}{ROW}"
+            f"{_text(restore.amount_nanos)}{ROW}{restore.sent}{ROW}"
             f"{_text(restore.reserved_at_ms)}{ROW}{restore.input_tokens or ''}{ROW}{restore.output_tokens or ''}{ROW}"
             f"{1 if restore.unpriced else 0}{ROW}{restore.at_ms}{ROW}{restore.attempt}{ROW}{restore.not_after_ms}{ROW}"
             f"{answer}{ROW}{restore.meta}",
@@ -196,6 +198,6 @@ class Batch:
 
     def arguments(self, prefix: str, max_events: int) -> list[str | int]:
         """Return ARGV."""
-        labels = [f"{plan}{LABEL}{group}{LABEL}{model}{LABEL}{version}" for plan, group, model, version in self._labels]
+        labels = [LABEL.join(map(str, label)) for label in self._labels]
         plans = self._plan_texts
         return [prefix, max_events, self._size, len(plans), *plans, len(labels), *labels, *self._arguments]

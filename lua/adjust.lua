@@ -20,7 +20,7 @@
 
 local events_key, tiers_key, lineage_key, prefix, max_events
 
--- @include breakdown records holds plans lineage writes
+-- @include breakdown records terms holds plans lineage writes
 
 -- As long as the counters it has changed, so that the audit can tell them, and no retry is ever a second credit.
 local ADJUSTMENT_TTL_MS = 2 * WINDOW_GRACE_MS
@@ -36,14 +36,11 @@ local function next_adjustment()
     at_ms = tonumber(at),
     done_ms = tonumber(done),
     meta = meta,
-    group = '',
-    model = '',
-    price_version = '',
     record_key = next_key(),
     stored = text_at(key_cursor),
     holds_key = next_holds_key(),
   }
-  adjustment.tier = adjustment.plan.tier
+  adjustment.label = { tier = adjustment.plan.tier, group = '', model = '', price_version = '' }
   adjustment.counters_at = skip_counter_keys(adjustment.plan)
   return adjustment
 end
@@ -57,7 +54,7 @@ local function first_answer(adjustment, record)
     return { 'mismatch', record.fields.sent }
   end
   local lineage, sequence = lineages.current(lineage_key)
-  return { 'replay', record.fields.answer, record.fields.windows, { lineage, tonumber(sequence) } }
+  return { 'replay', record.fields.answer, terms_of(record).windows_text, { lineage, tonumber(sequence) } }
 end
 
 -- Returns the tier totals to correct: none without a tier, for nobody knows under which the money was counted.
@@ -128,13 +125,10 @@ local function keep(adjustment, record, answer)
     'charged', amount,
     'at', digits(adjustment.at_ms or now_ms),
     'answer', answer,
-    'context', plan.context,
-    'windows', plan.windows_text,
-    'tiers', plan.tier ~= '' and plan.tiers_text or '',
+    'plan', plan.tier ~= '' and plan.check_text or plan.unlisted_text,
     'user', adjustment.user,
     'request', adjustment.request,
     'amount', amount,
-    'tier', plan.tier,
   })
 end
 

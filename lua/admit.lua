@@ -7,10 +7,10 @@
 -- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events number of calls
 --       number of plans, the plans (include/plans.lua), number of labels, the labels (include/labels.lua),
 --       each call in one text, joined by 0x1E:
---       op (check | reserve) label (index) request user amount (nano-USD) sent not_after (Unix ms) ttl (ms) meta
---       refusal (empty, or the reason to refuse it whatever the counters say) refusal_budget (index, 0: the fullest)
---       unpriced (0|1: a usage without a price that proceeds all the same) input output (tokens of a check; empty: none)
---       attempt (who asks, in case the answer is lost; may be empty)
+--       label (index; its op is check or reserve) request user amount (nano-USD) sent not_after (Unix ms)
+--       input output (tokens of a check; empty: none) attempt (who asks, in case the answer is lost; may be empty)
+--       and the last one, empty for most, joined by 0x1F: meta refusal (empty, or the reason to refuse it whatever the
+--       counters say) refusal_budget (index, 0: the fullest) unpriced (0|1: a usage without a price that proceeds)
 -- Returns for each call one of
 --   { "ok", answer }                           answer: now outcome decider reason retry_after, then lines_text
 --   { "replay", answer, context, state, amount }   the first answer of this request id, and what it was about
@@ -24,42 +24,51 @@
 
 local events_key, due_key, tiers_key, lineage_key, prefix, max_events
 
--- @include breakdown records holds plans labels lineage admissions writes
+-- @include breakdown records terms holds plans labels lineage admissions writes
 
 local function next_call()
-  local op, label_index, request, user, amount, sent, not_after, ttl, meta, refusal, refusal_budget, unpriced, input, output, attempt =
-    take_apart(next_argument(), '\30', 15)
-  local label = labels[tonumber(label_index)]
+  local index, request, user, amount, sent, not_after, input, output, attempt, more =
+    take_apart(next_argument(), '\30', 10)
+  local label = labels[tonumber(index)]
   local call = {
-    op = op,
     label = label,
-    plan = label.plan,
     request = request,
     user = user,
     amount = tonumber(amount),
     sent = sent,
     not_after_ms = tonumber(not_after),
-    ttl_ms = tonumber(ttl),
-    group = label.group,
-    model = label.model,
-    price_version = label.price_version,
-    meta = meta,
-    refusal = refusal,
-    refusal_budget = tonumber(refusal_budget),
-    unpriced = unpriced == '1',
     input = input,
     output = output,
     attempt = attempt,
+    meta = '',
+    refusal = label.plan.stopped and 'stopped' or '',
+    unpriced = false,
     record_key = next_key(),
     stored = text_at(key_cursor),
     holds_key = next_holds_key(),
+    counters_at = key_cursor,
   }
-  call.tier = call.plan.tier
-  call.counters_at = skip_counter_keys(call.plan)
-  if call.plan.stopped and call.refusal == '' then
-    call.refusal = 'stopped'
+  skip_counter_keys(label.plan)
+  if more ~= '' then
+    local meta, refusal, refusal_budget, unpriced = take_apart(more, '\31', 4)
+    call.meta, call.unpriced, call.refusal_budget = meta, unpriced == '1', tonumber(refusal_budget)
+    call.refusal = refusal ~= '' and refusal or call.refusal
   end
   return call
+end
+
+-- Reads which of the users may have holds past their deadline: the index of the partition names the earliest of each.
+local function read_due(calls)
+  local users = {}
+  for index = 1, #calls do
+    users[index] = calls[index].user
+  end
+  for first = 1, #users, MAX_READ_AT_ONCE do
+    local last = math.min(first + MAX_READ_AT_ONCE - 1, #users)
+    for offset, deadline in ipairs(redis.call('ZMSCORE', due_key, unpack(users, first, last))) do
+      calls[first + offset - 1].may_be_due = deadline and tonumber(deadline) <= now_ms
+    end
+  end
 end
 
 -- Has this request id been answered before? Returns that answer, or nil.
@@ -75,19 +84,22 @@ local function first_answer(call, record)
     record.holds_key, record.due_key = call.holds_key, due_key
   end
   local amount = record.fields.op == 'reserve' and record.fields.amount or record.fields.charged
-  return { 'replay', record.fields.answer, record.fields.context, state, amount }
+  return { 'replay', record.fields.answer, terms_of(record).context, state, amount }
 end
 
 -- Is the plan right for the store's time, and would every counter stay within the cap?
 local function fault_of(call, list)
+  local plan = call.label.plan
   if now_ms > call.not_after_ms then
     return { 'late', now_ms }
   end
-  if now_ms < call.plan.valid_from_ms or now_ms >= call.plan.valid_until_ms then
+  if now_ms < plan.valid_from_ms or now_ms >= plan.valid_until_ms then
     return { 'stale', now_ms }
   end
-  for _, counter in ipairs(list) do
-    if call.refusal == '' and counter.spend + counter.held + call.amount > CAP_NANOS then
+  local room = CAP_NANOS - call.amount
+  for index = 1, #list do
+    local counter = list[index]
+    if counter.spend + counter.held > room and call.refusal == '' then
       return { 'overflow' }
     end
   end
@@ -107,8 +119,8 @@ local function judge(lines, amount)
 end
 
 local function answer_text(call, outcome, chosen, reason, lines)
-  local retry_after = reason == 'held_capacity' and until_next_deadline(call.holds_key) or -1
-  return string.format('%s %s %d %s %d', now_text, outcome, chosen, reason, retry_after) .. lines_text(lines)
+  local retry_after = reason == 'held_capacity' and digits(until_next_deadline(call.holds_key)) or '-1'
+  return now_text .. ' ' .. outcome .. ' ' .. few_digits(chosen) .. ' ' .. reason .. ' ' .. retry_after .. lines_text(lines)
 end
 
 -- Refuses a call: nothing is charged, held, marked or kept but the event.
@@ -137,14 +149,14 @@ local function warn(call, lines)
       end
     end
   end
-  if call.op == 'check' then
+  if call.label.is_check then
     warn_of_thresholds(lines)
   end
 end
 
 local function reason_of(call, outcome, line)
   if outcome == 'allow' then
-    return call.unpriced and 'unpriced' or call.plan.calm_reason
+    return call.unpriced and 'unpriced' or call.label.plan.calm_reason
   end
   if outcome == 'warn' and line.warning == 'threshold' then
     return 'threshold'
@@ -154,8 +166,8 @@ end
 
 -- Admits a call: charges or holds on all its counters and totals, warns, logs, keeps the answer.
 local function proceed(call, record, list, lines)
-  local is_check = call.op == 'check'
-  charge_plan(call.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
+  local is_check = call.label.is_check
+  charge_plan(call.label.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
   count_call(call, is_check)
   warn(call, lines)
   local outcome, chosen = strongest(lines)
@@ -182,15 +194,16 @@ local function admit(call)
   if known then
     return known
   end
-  local list = load_counters(call.plan, call.counters_at)
+  local plan = call.label.plan
+  local list = load_counters(plan, call.counters_at)
   local fault = fault_of(call, list) -- 2. validate and read
   if fault then
     return fault
   end
-  if resolve_due(call.holds_key) then -- 3. resolve due holds
-    list = load_counters(call.plan, call.counters_at)
+  if call.may_be_due and resolve_due(call.holds_key) then -- 3. resolve due holds
+    list = load_counters(plan, call.counters_at)
   end
-  local lines = plan_lines(call.plan, list)
+  local lines = plan_lines(plan, list)
   if call.refusal ~= '' then
     return refuse_unjudged(call, lines)
   end
@@ -211,9 +224,13 @@ local function run(run_keys, run_arguments)
   read_ahead(count)
   read_plans()
   read_labels()
-  local answers, has_replay = {}, false
+  local calls, answers, has_replay = {}, {}, false
   for index = 1, count do
-    answers[index] = admit(next_call())
+    calls[index] = next_call()
+  end
+  read_due(calls)
+  for index = 1, count do
+    answers[index] = admit(calls[index])
     has_replay = has_replay or answers[index][1] == 'replay'
   end
   count_labels()

@@ -14,13 +14,14 @@
 
 local events_key, due_key, tiers_key, lineage_key, prefix, max_events
 
--- @include breakdown records holds plans lineage writes
+-- @include breakdown records terms holds plans lineage writes
 
 local meta
 
 local function log_repair(correction, counter, reason, amount)
-  local call = { user = '', request = '', tier = '', group = '', model = '', price_version = '', meta = meta }
-  call[correction.kind == 'total' and 'tier' or 'user'] = correction.name
+  local is_total = correction.kind == 'total'
+  local label = { tier = is_total and correction.name or '', group = '', model = '', price_version = '' }
+  local call = { user = is_total and '' or correction.name, request = '', label = label, meta = meta }
   local line = { rule = { id = '', limit_text = '' }, counter = counter, outcome = 'allow' }
   log_event('repaired', call, amount, reason, { line }, 1)
 end
@@ -50,7 +51,7 @@ local function index_again(correction)
     return false
   end
   record.holds_key, record.due_key = holds_key, due_key
-  change_record(record, {})
+  changing(record)
   return true
 end
 

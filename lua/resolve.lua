@@ -7,7 +7,7 @@
 --       record, and the counters of its plan if it has one, then for each operation: holds
 -- ARGV  prefix max_events number of operations, number of plans, the plans, number of labels, the labels
 --       (include/labels.lua), then each operation in one text, joined by 0x1E:
---       op label (index) request user amount (nano-USD; empty: a usage without a price) sent ttl (ms)
+--       label (index; its op says what is done) request user amount (nano-USD; empty: a usage without a price) sent
 --       reserved_at (Unix ms; empty: not given; of a record: when it was made, if not now) input output (tokens; empty: none)
 -- Returns for each operation one of
 --   { "ok", answer, context, deadline }            answer: now outcome decider reason state_before charged estimate
@@ -21,24 +21,20 @@
 
 local events_key, due_key, tiers_key, lineage_key, unattributed_key, prefix, max_events
 
--- @include breakdown records holds plans labels lineage writes
+-- @include breakdown records terms holds plans labels lineage writes
 
 local function next_operation()
-  local op, label_index, request, user, amount, sent, ttl, reserved_at, input, output =
-    take_apart(next_argument(), '\30', 10)
-  local label = labels[tonumber(label_index)]
+  local index, request, user, amount, sent, reserved_at, input, output = take_apart(next_argument(), '\30', 8)
+  local label = labels[tonumber(index)]
   local operation = {
-    op = op,
+    op = label.op,
+    label = label,
     plan = label.plan,
     request = request,
     user = user,
     amount = tonumber(amount),
     sent = sent,
-    ttl_ms = tonumber(ttl),
     reserved_at_ms = tonumber(reserved_at),
-    group = label.group,
-    model = label.model,
-    price_version = label.price_version,
     input = input,
     output = output,
     record_key = next_key(),
@@ -65,8 +61,13 @@ local function run(run_keys, run_arguments)
   read_plans()
   read_labels()
   local answers, has_replay = {}, false
+  local batch = {}
   for index = 1, count do
-    local operation = next_operation()
+    batch[index] = next_operation()
+  end
+  read_counters_ahead(batch)
+  for index = 1, count do
+    local operation = batch[index]
     answers[index] = operations[operation.op](operation)
     has_replay = has_replay or answers[index][1] == 'replay'
   end

@@ -7,8 +7,8 @@
 --       record, and the counters of its plan if it has one, then for each operation: holds
 -- ARGV  prefix max_events number of operations, number of plans, the plans, number of labels, the labels
 --       (include/labels.lua), then each operation in one text, joined by 0x1E:
---       op (check | reserve | deny | void | settle | release | extend | record) label (index) request user
---       amount (nano-USD; empty: a usage without a price) sent ttl (ms) reserved_at (Unix ms; empty: not given)
+--       label (index; its op is check, reserve, deny, void, settle, release, extend or record) request user
+--       amount (nano-USD; empty: a usage without a price) sent reserved_at (Unix ms; empty: not given)
 --       input output (tokens; empty: none) unpriced (0|1) at (Unix ms: when it was done) attempt not_after (Unix ms; a void's)
 --       answer (of a check or reserve: the first one's text; without the store: only its reason) meta
 -- Returns for each operation one of
@@ -23,24 +23,20 @@
 
 local events_key, due_key, tiers_key, lineage_key, unattributed_key, prefix, max_events
 
--- @include breakdown records holds plans labels lineage admissions writes
+-- @include breakdown records terms holds plans labels lineage admissions writes
 
 local function next_operation()
-  local op, label_index, request, user, amount, sent, ttl, reserved_at, input, output, unpriced, at, attempt, not_after, answer, meta =
-    take_apart(next_argument(), '\30', 16)
-  local label = labels[tonumber(label_index)]
+  local index, request, user, amount, sent, reserved_at, input, output, unpriced, at, attempt, not_after, answer, meta =
+    take_apart(next_argument(), '\30', 14)
+  local label = labels[tonumber(index)]
   local operation = {
-    op = op,
+    op = label.op,
     label = label,
     plan = label.plan,
-    group = label.group,
-    model = label.model,
-    price_version = label.price_version,
     request = request,
     user = user,
     amount = tonumber(amount),
     sent = sent,
-    ttl_ms = tonumber(ttl),
     reserved_at_ms = tonumber(reserved_at),
     input = input,
     output = output,
@@ -55,7 +51,6 @@ local function next_operation()
     holds_key = next_holds_key(),
   }
   if operation.plan then
-    operation.tier = operation.plan.tier
     operation.counters_at = skip_counter_keys(operation.plan)
   end
   return operation
@@ -122,9 +117,13 @@ local function run(run_keys, run_arguments)
   read_ahead(count)
   read_plans()
   read_labels()
-  local answers, real_ms = {}, now_ms
+  local answers, batch, real_ms = {}, {}, now_ms
   for index = 1, count do
-    answers[index] = restore(next_operation(), real_ms)
+    batch[index] = next_operation()
+  end
+  read_counters_ahead(batch)
+  for index = 1, count do
+    answers[index] = restore(batch[index], real_ms)
   end
   set_clock(real_ms)
   count_labels()

@@ -50,7 +50,17 @@ LUA_FILES: Final = sorted((ROOT / "lua").rglob("*.lua"))
 KEY_COMMANDS: Final = re.compile(r"redis\.call\(\s*'(?P<command>[A-Z]+)'\s*(?P<rest>,\s*(?P<key>[^,)]+))?")
 DECLARED_KEYS: Final = frozenset(
     {
-        *("key", "old_key", "holds_key", "due_key", "unattributed_key", "lineage_key", "stream", "unpack(keys"),
+        *(
+            "key",
+            "old_key",
+            "holds_key",
+            "due_key",
+            "unattributed_key",
+            "lineage_key",
+            "stream",
+            "unpack(keys",
+            "unpack(names",
+        ),
         *("counter.key", "tally.key", "record.key", "record.due_key", "day.key"),
         *("commit.head_key", "commit.book_key", "commit.changes_key", "commit.staged_key", "commit.snapshot_key"),
         *("dropped_key", "sidecars_key", "states_key"),

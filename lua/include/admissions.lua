@@ -1,41 +1,44 @@
 -- How what was admitted is kept, and counted for the breakdown.
 
--- Keeps the answer of a check for its replays. The first fields of a record, in their order, as far as there are any.
+-- Keeps the answer of a check for its replays: the fields of a record, in their order.
 local function keep_check(call, record, answer)
-  local usage = call.label.record_text
-  if call.input ~= '' or call.output ~= '' or call.unpriced then
-    usage = table.concat({ usage, call.input, call.output, call.unpriced and '1' or nil }, '\29')
-  end
-  local amount, plan = digits(call.amount), call.plan
-  local parts = { 'check', call.sent, 'charged', amount, now_text, answer, plan.record_text, call.attempt, usage }
-  write_record_text(record, table.concat(parts, '\29'))
+  local label = call.label
+  write_record_text(record, 'check\29' .. call.sent .. '\29charged\29' .. digits(call.amount) .. '\29' .. now_text
+    .. '\29' .. answer .. '\29' .. label.plan.check_text .. '\29' .. call.attempt .. '\29' .. label.record_text
+    .. '\29' .. call.input .. '\29' .. call.output .. (call.unpriced and '\0291' or '\29') .. '\29\29\29\29\29\29')
 end
 
 -- Keeps a hold: the answer, and what its end needs.
 local function keep_hold(call, record, answer)
-  local plan = call.plan
+  local label = call.label
+  if not record.changed then
+    record.changed = true
+    changed_records[#changed_records + 1] = record
+  end
+  record.exists, record.text, record.terms, record.counters = true, false, false, false
   record.holds_key, record.due_key = call.holds_key, due_key
-  change_record(record, hold_fields(plan))
-  change_record(record, {
-    'op', 'reserve',
-    'sent', call.sent,
-    'state', 'open',
-    'charged', '0',
-    'at', now_text,
-    'answer', answer,
-    'context', plan.context,
-    'windows', plan.windows_text,
-    'tiers', plan.tiers_text,
-    'attempts', call.attempt,
-    'amount', digits(call.amount),
-    'deadline', digits(now_ms + call.ttl_ms),
-    'user', call.user,
-    'request', call.request,
-    'group', call.group,
-    'model', call.model,
-    'price_version', call.price_version,
-    'unpriced', call.unpriced and '1' or '',
-  })
+  record.fields = {
+    op = 'reserve',
+    sent = call.sent,
+    state = 'open',
+    charged = '0',
+    at = now_text,
+    answer = answer,
+    plan = label.plan.hold_text,
+    attempts = call.attempt,
+    group = label.group,
+    model = label.model,
+    price_version = label.price_version,
+    input = '',
+    output = '',
+    unpriced = call.unpriced and '1' or '',
+    user = call.user,
+    request = call.request,
+    amount = digits(call.amount),
+    deadline = digits(now_ms + label.ttl_ms),
+    settle_sent = '',
+    settle_answer = '',
+  }
 end
 
 -- Counts an admitted call for the breakdown; what a hold has used is counted when it ends.

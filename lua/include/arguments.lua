@@ -66,15 +66,20 @@ local function next_holds_key()
   return keys[holds_cursor]
 end
 
-local patterns = {} -- by separator; made when first needed, because nothing can be called while a library is loaded
+local patterns = {} -- by separator and count; made when first needed: nothing can be called while a library is loaded
 
--- Splits text at a separator (one character) into its `count` fields, the same for each separator; empty ones count.
+-- Splits text at a separator (one character) into its `count` fields; empty ones count.
 local function take_apart(text, separator, count)
-  local pattern = patterns[separator]
+  local known = patterns[separator]
+  if not known then
+    known = {}
+    patterns[separator] = known
+  end
+  local pattern = known[count]
   if not pattern then
     local field = '([^' .. separator .. ']*)'
     pattern = '^' .. string.rep(field .. separator, count - 1) .. field .. '$'
-    patterns[separator] = pattern
+    known[count] = pattern
   end
   return string.match(text, pattern)
 end

@@ -55,6 +55,15 @@ local function add_sum(sum, other)
   end
 end
 
+-- Turns a sum into what takes it away.
+local function subtract_sum(sum)
+  sum.calls, sum.input, sum.output = -sum.calls, -sum.input, -sum.output
+  sum.millions, sum.rest = -sum.millions, -sum.rest
+  if sum.unpriced then
+    subtract_sum(sum.unpriced)
+  end
+end
+
 -- Adds what is stored; arithmetic takes the digits as they are.
 local function add_text(sum, text)
   local calls, input, output, millions, rest, unpriced =

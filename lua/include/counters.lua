@@ -38,10 +38,10 @@ local function parse_counter(key, window, text)
   local counter = {
     key = key,
     window = window,
-    stored = spend,
-    spend = tonumber(spend),
-    held = tonumber(held),
-    calls = tonumber(calls),
+    stored = text,
+    spend = spend + 0, -- arithmetic takes digits as they are, faster than tonumber does
+    held = held == '0' and 0 or held + 0,
+    calls = calls + 0,
     rest = rest, -- a space, the calendar, and what only few have
     touched = nil, -- keeps its place in the table
   }
@@ -114,11 +114,16 @@ local function lowest_spend(counter)
   return math.min(0, counter.spend, extras_of(counter).adjusted or 0)
 end
 
+-- Returns the digits of what a counter had spent when it was read.
+local function stored_spend(counter)
+  return counter.stored and string.match(counter.stored, '^%S+') or '0'
+end
+
 -- Notes a change of a sum that a double may not have exactly any more: `beyond` has all changes since it was stored.
 local function note_beyond(counter, change)
   local changes = counter.beyond
   if not changes then
-    changes = { counter.spend - (tonumber(counter.stored) or 0) }
+    changes = { counter.spend - stored_spend(counter) }
     counter.beyond = changes
   end
   changes[#changes + 1] = change
@@ -159,7 +164,7 @@ end
 
 -- Returns the digits of a sum beyond 2^53: what was stored, and every change since.
 local function exact_spend(counter)
-  local text = counter.stored or '0'
+  local text = stored_spend(counter)
   for _, change in ipairs(counter.beyond) do
     text = exact_sum(text, change)
   end
@@ -174,20 +179,30 @@ local function extras_text(counter)
   return table.concat(parts)
 end
 
-local function counter_text(counter)
-  local rest = counter.extras_changed and extras_text(counter) or counter.rest
-  if counter.beyond then
-    return string.format('%s %d %d', exact_spend(counter), counter.held, counter.calls) .. rest
+-- Writes numbers over those that are stored, if they take as much room: SETRANGE is faster than SET, and keeps the TTL.
+local function write_numbers(counter, numbers)
+  local is_as_long = #numbers == #counter.stored - #counter.rest
+  if is_as_long and not counter.extras_changed then
+    redis.call('SETRANGE', counter.key, 0, numbers)
+    return
   end
-  return string.format('%d %d %d', counter.spend, counter.held, counter.calls) .. rest
+  local rest = counter.extras_changed and extras_text(counter) or counter.rest
+  redis.call('SET', counter.key, numbers .. rest, 'KEEPTTL')
 end
 
 local function write_counter(counter)
+  local numbers
+  if counter.beyond then
+    numbers = string.format('%s %d %d', exact_spend(counter), counter.held, counter.calls)
+  else
+    numbers = string.format('%d %d %d', counter.spend, counter.held, counter.calls)
+  end
   if counter.stored then
-    redis.call('SET', counter.key, counter_text(counter), 'KEEPTTL')
+    write_numbers(counter, numbers)
     return
   end
-  redis.call('SET', counter.key, counter_text(counter), 'PX', window_ttl_ms(counter.window.code))
+  local rest = counter.extras_changed and extras_text(counter) or counter.rest
+  redis.call('SET', counter.key, numbers .. rest, 'PX', window_ttl_ms(counter.window.code))
   if counter.is_total then
     new_totals[#new_totals + 1] = counter.key
   end

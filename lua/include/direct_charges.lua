@@ -28,20 +28,16 @@ end
 
 function direct.keep_charge(operation, record, amount)
   local plan = operation.plan
-  change_record(record, hold_fields(plan))
   change_record(record, {
     'op', 'record',
     'sent', operation.sent,
     'state', 'charged',
     'charged', digits(amount),
     'at', digits(math.min(operation.reserved_at_ms or now_ms, now_ms)),
-    'context', plan.context,
-    'windows', plan.windows_text,
-    'tiers', plan.tiers_text,
+    'plan', plan.hold_text,
     'user', operation.user,
     'request', operation.request,
-    'group', operation.group,
-    'model', operation.model,
+    'group', operation.label.group,
     'amount', digits(amount),
   })
   note_usage(operation, record)
@@ -53,11 +49,11 @@ function direct.charge(operation)
   if known then
     return known
   end
-  local amount = operation.amount or number_of(tonumber(plan.on_unpriced))
+  local amount = operation.amount or plan.on_unpriced or 0
   local has_user = operation.user ~= ''
   charge_plan(plan, has_user and load_counters(plan, operation.counters_at) or {}, amount, 0)
   direct.keep_charge(operation, record, amount)
-  count_record(record, 1)
+  count_change(record, new_sum(), record.fields.model)
   if not operation.amount then
     local found = lines_of(record)
     log_event('unpriced', call_of(record), amount, 'unpriced', found, fullest(found))

@@ -60,17 +60,17 @@ local function outcomes_text(lines)
   return table.concat(parts, ',')
 end
 
--- Adds an event. `call`: user, request, tier, group, model, price_version, meta. `lines[chosen]` is the rule it is
--- about; 0: none.
+-- Adds an event. `call`: user, request, meta, and a label with tier, group, model, price_version. `lines[chosen]` is the
+-- rule it is about; 0: none.
 local function log_event(type, call, amount, reason, lines, chosen)
-  local line = lines[chosen]
+  local line, label = lines[chosen], call.label
   local counter = line and line.counter
   events[#events + 1] = {
     'type', type,
     'at', now_text,
     'user', call.user,
     'request', call.request,
-    'tier', call.tier,
+    'tier', label.tier,
     'rule', line and line.rule.id or '',
     'window', counter and counter.window.code or '',
     'reason', reason,
@@ -78,9 +78,9 @@ local function log_event(type, call, amount, reason, lines, chosen)
     'spend', counter and digits(counter.spend) or '',
     'held', counter and digits(counter.held) or '',
     'limit', line and line.rule.limit_text or '',
-    'group', call.group,
-    'model', call.model,
-    'price_version', call.price_version,
+    'group', label.group,
+    'model', label.model,
+    'price_version', label.price_version,
     'meta', call.meta,
     'outcomes', outcomes_text(lines),
   }

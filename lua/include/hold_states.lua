@@ -28,12 +28,12 @@ local function release(operation)
   if is_due(record) then
     expire_hold(record, operation.holds_key)
   end
-  local state_before = fields.state
+  local state_before, used = fields.state, usage_of(record)
   local held = state_before == 'open' and tonumber(fields.amount) or 0
-  count_record(record, -1)
   move(record, -tonumber(fields.charged), -held, -1)
-  change_record(record, { 'charged', '0' })
-  return conclude(operation, record, 'released', settlement_text(record, lines_of(record), state_before, 0))
+  changing(record).charged = '0'
+  local answer = settlement_text(record, lines_of(record), state_before, 0)
+  return conclude(operation, record, 'released', answer, used, fields.model)
 end
 
 local function extend(operation)
@@ -48,9 +48,9 @@ local function extend(operation)
   if fields.state == 'expired' or is_due(record) then
     return { 'conflict', 'hold_expired' }
   end
-  local deadline = math.min(now_ms + operation.ttl_ms, tonumber(fields.at) + MAX_HOLD_MS)
+  local deadline = math.min(now_ms + operation.label.ttl_ms, tonumber(fields.at) + MAX_HOLD_MS)
   record.holds_key, record.due_key = operation.holds_key, due_key
-  change_record(record, { 'deadline', digits(deadline) })
+  changing(record).deadline = digits(deadline)
   return reply('ok', record, settlement_text(record, lines_of(record), 'open', 0))
 end
 

@@ -1,5 +1,4 @@
--- What an open or ended hold does to the counters that were fixed at its reserve. These keys are not in KEYS: they
--- come from the hold's own record and have the same hash tag, so the same slot.
+-- What an open or ended hold does to the counters that were fixed at its reserve.
 local MAX_DUE_HOLDS = 64 -- resolved in one run; the rest stay held until the next
 
 local due_left
@@ -9,72 +8,57 @@ at_begin(function()
   due_left, due_resolved = MAX_DUE_HOLDS, {}
 end)
 
-local function counters_of(record)
-  local list = {}
-  for index, code in ipairs(split(record.fields.windows, ',')) do
-    list[index] = load_counter(prefix .. 'counter:' .. code .. ':' .. record.fields.user, { code = code })
-  end
-  return list
-end
-
-local function totals_of(record)
-  local list = {}
-  for index, entry in ipairs(split(record.fields.tiers, '\30')) do
-    local code, tier = string.match(entry, '^([^\31]*)\31(.*)$')
-    list[index] = load_total(prefix .. 'tier:' .. code .. ':' .. tier, { code = code })
-  end
-  return list
-end
-
 -- Returns the lines of the rules that were in force at the reserve.
 local function lines_of(record)
   local list, windows = {}, counters_of(record)
-  for position, entry in ipairs(split(record.fields.budgets, '\30')) do
-    local index, text = string.match(entry, '^(%d+)\31(.*)$')
-    local counter, rule = windows[tonumber(index)], parse_rule(text)
-    list[position] = new_line(rule, counter, prefix .. 'tally:' .. counter.window.code .. ':' .. rule.id)
+  for index, budget in ipairs(terms_of(record).budgets) do
+    list[index] = new_line(budget.rule, windows[budget.window], budget.tally)
   end
   return list
 end
 
--- Adds to the breakdown what a hold has used, or takes it away (-1) before that changes: a call unless it was given
--- back, the tokens of its settle, and what it has charged.
-local function count_record(record, sign)
-  local fields = record.fields
+-- Returns what a record has used as the breakdown counts it: a call unless it was given back, the tokens of its settle,
+-- and what it has charged.
+local function usage_of(record)
+  local fields, sum = record.fields, new_sum()
   if fields.state == 'released' then
-    return
+    return sum
   end
-  local sum, charged = new_sum(), sign * tonumber(fields.charged)
-  sum.calls = sign
-  sum.input, sum.output = sign * (tonumber(fields.input) or 0), sign * (tonumber(fields.output) or 0)
+  local charged = tonumber(fields.charged) or 0
+  sum.calls = 1
+  sum.input, sum.output = tonumber(fields.input) or 0, tonumber(fields.output) or 0
   add_cost(sum, charged)
   if fields.unpriced == '1' then
-    add_unpriced(sum, sign, 0, charged)
+    add_unpriced(sum, 1, 0, charged)
   end
-  local code = string.match(fields.windows, '^[^,]*')
-  count_usage(day_of(prefix .. 'breakdown:' .. code, code), fields.group, fields.model, fields.tier, sum)
+  return sum
 end
 
--- Moves money on every counter and total of a record.
-local function move(record, spend, held, calls)
-  for _, counter in ipairs(counters_of(record)) do
-    add(counter, spend, held, calls)
+-- Adds to the breakdown what a record has used since `before`, under the `model` of then.
+local function count_change(record, before, model)
+  local fields, terms, after = record.fields, terms_of(record), usage_of(record)
+  local day = day_of(terms.breakdown_key, terms.day)
+  subtract_sum(before)
+  if model == fields.model then
+    add_sum(after, before)
+  else
+    count_usage(day, fields.group, model, terms.tier, before)
   end
-  flush_all_totals()
-  for _, total in ipairs(totals_of(record)) do
-    add(total, spend, 0, calls)
-  end
+  count_usage(day, fields.group, fields.model, terms.tier, after)
 end
 
+-- Returns what an event tells of the call behind a record.
 local function call_of(record)
   local fields = record.fields
   return {
     user = fields.user,
     request = fields.request,
-    tier = fields.tier,
-    group = fields.group,
-    model = fields.model,
-    price_version = fields.price_version,
+    label = {
+      tier = terms_of(record).tier,
+      group = fields.group,
+      model = fields.model,
+      price_version = fields.price_version,
+    },
     meta = '',
   }
 end
@@ -96,14 +80,14 @@ end
 
 -- Ends a hold whose deadline has passed: by its policy it is charged at its estimate or given back.
 local function expire_hold(record, holds_key)
-  local estimate = tonumber(record.fields.amount)
-  local is_charged = record.fields.on_expiry == 'charge'
+  local fields, used = changing(record), usage_of(record)
+  local estimate = tonumber(fields.amount)
+  local is_charged = terms_of(record).on_expiry == 'charge'
   local charge = is_charged and estimate or 0
-  count_record(record, -1)
   move(record, charge, -estimate, 0)
   record.holds_key = holds_key
-  change_record(record, { 'state', 'expired', 'charged', digits(charge) })
-  count_record(record, 1)
+  fields.state, fields.charged = 'expired', digits(charge)
+  count_change(record, used, fields.model)
   local lines = lines_of(record)
   local chosen = fullest(lines)
   log_event('expired', call_of(record), estimate, is_charged and 'charged' or 'released', lines, chosen)

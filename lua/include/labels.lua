@@ -1,6 +1,6 @@
 -- A label: what calls of a batch share beside their user, and the sum of what they have used. Most calls of a batch
 -- have the same.
--- ARGV: one text, joined by 0x1D: plan (index; 0: none) group model price_version (each may be empty)
+-- ARGV: one text, joined by 0x1D: plan (index; 0: none) op ttl (ms) group model price_version (each may be empty)
 local labels -- those of this run, in the order of ARGV
 
 at_begin(function()
@@ -8,13 +8,18 @@ at_begin(function()
 end)
 
 local function next_label()
-  local plan, group, model, price_version = take_apart(next_argument(), '\29', 4)
+  local index, op, ttl, group, model, price_version = take_apart(next_argument(), '\29', 6)
+  local plan = plans[tonumber(index)]
   return {
-    plan = plans[tonumber(plan)],
+    plan = plan,
+    tier = plan and plan.tier or '',
+    op = op,
+    is_check = op == 'check',
+    ttl_ms = tonumber(ttl),
     group = group,
     model = model,
     price_version = price_version,
-    record_text = table.concat({ group, model, price_version }, '\29'), -- as a check's record has them
+    record_text = group .. '\29' .. model .. '\29' .. price_version, -- as a check's record has them
     calls = 0,
     input = 0,
     output = 0,
@@ -34,7 +39,7 @@ local function count_labels()
   for _, label in ipairs(labels) do
     if label.calls > 0 then
       local plan = label.plan
-      count_usage(day_of(plan.breakdown_key, plan.windows[1].code), label.group, label.model, plan.tier, label)
+      count_usage(day_of(plan.breakdown_key, plan.windows[1].code), label.group, label.model, label.tier, label)
     end
   end
 end

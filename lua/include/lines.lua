@@ -76,13 +76,11 @@ local function lines_text(lines)
   for index = 1, #lines do
     local line = lines[index]
     local counter = line.counter
-    local numbers = string.format('%d %d', counter.spend, counter.held)
-    text = text .. ' ' .. line.outcome .. ' ' .. numbers
-    if line.warning == '-' and not counter.seeded then
-      text = text .. ' - 0 0 0'
-    else
-      text = text .. string.format(' %s %d %d %d', line.warning, line.pct, line.first, counter.seeded and 1 or 0)
+    local rest = ' - 0 0 0'
+    if line.warning ~= '-' or counter.seeded then
+      rest = string.format(' %s %d %d %d', line.warning, line.pct, line.first, counter.seeded and 1 or 0)
     end
+    text = text .. ' ' .. line.outcome .. ' ' .. digits(counter.spend) .. ' ' .. few_digits(counter.held) .. rest
   end
   return text
 end

@@ -18,6 +18,13 @@ end
 local LOW_DIGITS = 15 -- of a sum that may be larger than a double is exact
 local LOW_UNIT = 1000000000000000
 
+local few = { [0] = '0', '1', '2', '3', '4', '5', '6', '7', '8', '9' }
+
+-- Returns the digits of an integer that is mostly below ten.
+local function few_digits(number)
+  return few[number] or digits(number)
+end
+
 -- Returns the digits of the sum of an integer of any size, as digits, and a change below 2^53.
 local function exact_sum(text, change)
   local high = tonumber(string.sub(text, 1, -LOW_DIGITS - 1)) or 0

@@ -40,15 +40,15 @@ local function parse_plan(text)
     valid_from_ms = tonumber(from),
     valid_until_ms = tonumber(until_),
     tier = tier,
-    context = context,
-    on_expiry = on_expiry,
-    on_unpriced = on_unpriced,
+    on_unpriced = tonumber(on_unpriced),
     calm_reason = calm_reason,
     stopped = stopped == '1',
     windows_text = codes,
     tiers_text = tiers,
-    budgets_text = budgets,
-    record_text = table.concat({ context, codes, tiers }, '\29'), -- as a check's record has them
+    -- As records have them, see include/terms.lua.
+    check_text = table.concat({ context, codes, tiers, '', tier, '', '' }, '\28'),
+    unlisted_text = table.concat({ context, codes, '', '', tier, '', '' }, '\28'), -- without totals
+    hold_text = table.concat({ context, codes, tiers, budgets, tier, on_expiry, on_unpriced }, '\28'),
     totals = {},
     budgets = {},
   }
@@ -149,14 +149,4 @@ local function plan_lines(plan, list)
     lines[index] = new_line(budget.rule, list[budget.counter], budget.tally)
   end
   return lines
-end
-
--- The fields that a hold's record takes over from its plan.
-local function hold_fields(plan)
-  return {
-    'budgets', plan.budgets_text,
-    'tier', plan.tier,
-    'on_expiry', plan.on_expiry,
-    'on_unpriced', plan.on_unpriced,
-  }
 end

@@ -1,53 +1,65 @@
 -- The record of a request id: one string of fields joined by 0x1D in the order of RECORD_FIELDS, kept 48 h after the
 -- check or the hold's end, and 70 days for an adjustment.
---   user request      whose record this is (holds, settles and direct charges only; a direct charge may have no user)
 --   op                check, reserve, adjust, settle (of an unknown id), record (a direct charge),
 --                     unattributed (a settle that found nothing)
 --   sent              what another request with this id must have sent to be a replay
 --   state             charged (check, adjust, record), open, settled, released, expired
---   amount charged    nano-USD: the hold's estimate; what is in the counters' spend now
+--   charged           nano-USD: what is in the counters' spend now
 --   at deadline       Unix ms: admission; the hold's deadline
---   answer context    the first answer's numbers; the rules they are about (the ledger's own text)
---   windows           codes of the counters, joined by ","
---   tiers             tier totals: code 0x1F tier, joined by 0x1E
+--   answer            the first answer's numbers
+--   plan              what is counted and judged, see include/terms.lua
 --   attempts          who was told the answer, joined by ",": a void takes one away, and the last one undoes it all
 --   group model       what the call was for
 --   price_version     of the price book that made the amount of tokens; empty for an amount as sent
 --   input output      tokens that were charged; empty for none
 --   unpriced          1: the amount stands for a usage without a price, which a settle may still correct
---   budgets           index of the counter 0x1F rule's text, joined by 0x1E
---   tier              for events
---   on_expiry         charge or release; on_unpriced: nano-USD to charge, empty for the estimate
+--   user request      whose record this is (not of checks; a direct charge may have no user)
+--   amount            nano-USD: the hold's estimate (not of checks)
 --   settle_sent settle_answer   the settlement
--- A string costs one command to write and a third of a hash's memory; ledger/audit_snapshot.py reads it too.
+-- A string costs one command to write and a third of a hash's memory; ledger/record_text.py reads it too.
 local RECORD_FIELDS = {
-  'op', 'sent', 'state', 'charged', 'at', 'answer', 'context', 'windows', 'tiers',
-  'attempts', 'group', 'model', 'price_version', 'input', 'output', 'unpriced',
-  'user', 'request', 'amount', 'deadline', 'budgets', 'tier', 'on_expiry', 'on_unpriced',
-  'settle_sent', 'settle_answer',
+  'op', 'sent', 'state', 'charged', 'at', 'answer', 'plan', 'attempts', 'group', 'model', 'price_version',
+  'input', 'output', 'unpriced', 'user', 'request', 'amount', 'deadline', 'settle_sent', 'settle_answer',
 }
 local MAX_ATTEMPTS = 8 -- kept of a record, the newest
 local RECORD_TTL_MS = 48 * 3600 * 1000
 local OPEN_HOLD_TTL_MS = 40 * 24 * 3600 * 1000 -- far past the longest deadline: expiry is decided, never left to a TTL
 
+local no_fields = {} -- of every record that is not there; never changed
 local records -- by key
 local changed_records
+local due_is_kept -- whether the expiry of the partition's index was put off in this run
 
 at_begin(function()
-  records, changed_records = {}, {}
+  records, changed_records, due_is_kept = {}, {}, false
 end)
 
--- Returns the fields of a record's text; those that are left out are empty.
+-- Returns the fields of a record's text.
 local function fields_of(text)
-  local fields, position = {}, 0
-  for value in string.gmatch(text .. '\29', '([^\29]*)\29') do
-    position = position + 1
-    fields[RECORD_FIELDS[position]] = value
-  end
-  for missing = position + 1, #RECORD_FIELDS do
-    fields[RECORD_FIELDS[missing]] = ''
-  end
-  return fields
+  local op, sent, state, charged, at, answer, plan, attempts, group, model, price_version,
+    input, output, unpriced, user, request, amount, deadline, settle_sent, settle_answer = take_apart(text, '\29', 20)
+  return {
+    op = op,
+    sent = sent,
+    state = state,
+    charged = charged,
+    at = at,
+    answer = answer,
+    plan = plan,
+    attempts = attempts,
+    group = group,
+    model = model,
+    price_version = price_version,
+    input = input,
+    output = output,
+    unpriced = unpriced,
+    user = user,
+    request = request,
+    amount = amount,
+    deadline = deadline,
+    settle_sent = settle_sent,
+    settle_answer = settle_answer,
+  }
 end
 
 -- Returns the record under `key`; `stored`: what was read ahead, false for nothing.
@@ -57,7 +69,15 @@ local function load_record(key, stored)
     if stored == nil then
       stored = redis.call('GET', key)
     end
-    record = { key = key, exists = stored and true or false, fields = stored and fields_of(stored) or {} }
+    record = {
+      key = key,
+      exists = stored and true or false,
+      fields = stored and fields_of(stored) or no_fields,
+      text = false, -- this and what follows keeps its place in the table
+      terms = false,
+      counters = false,
+      changed = false,
+    }
     records[key] = record
   elseif not record.fields then
     record.fields = fields_of(record.text)
@@ -65,17 +85,13 @@ local function load_record(key, stored)
   return record
 end
 
--- Returns the record as it is stored; trailing empty fields are left out.
+-- Returns the record as it is stored.
 local function record_text(record)
-  local values, last = {}, 0
-  for position, name in ipairs(RECORD_FIELDS) do
-    local value = record.fields[name] or ''
-    values[position] = value
-    if value ~= '' then
-      last = position
-    end
-  end
-  return table.concat(values, '\29', 1, last)
+  local f = record.fields
+  return f.op .. '\29' .. f.sent .. '\29' .. f.state .. '\29' .. f.charged .. '\29' .. f.at .. '\29' .. f.answer
+    .. '\29' .. f.plan .. '\29' .. f.attempts .. '\29' .. f.group .. '\29' .. f.model .. '\29' .. f.price_version
+    .. '\29' .. f.input .. '\29' .. f.output .. '\29' .. f.unpriced .. '\29' .. f.user .. '\29' .. f.request
+    .. '\29' .. f.amount .. '\29' .. f.deadline .. '\29' .. f.settle_sent .. '\29' .. f.settle_answer
 end
 
 -- Says whether the record stands for money that was admitted; a marker of an unattributed settle does not.
@@ -83,22 +99,33 @@ local function is_admitted(record)
   return record.exists and record.fields.op ~= 'unattributed'
 end
 
--- Changes fields of a record: a flat list of names and texts.
-local function change_record(record, names_and_values)
+-- Says that a record is written at the end, and returns its fields to be changed.
+local function changing(record)
   if not record.changed then
     record.changed = true
     changed_records[#changed_records + 1] = record
   end
-  record.exists = true
+  if not record.exists then
+    record.exists, record.fields = true, {}
+    for _, name in ipairs(RECORD_FIELDS) do
+      record.fields[name] = ''
+    end
+  end
+  return record.fields
+end
+
+-- Changes fields of a record: a flat list of names and texts.
+local function change_record(record, names_and_values)
+  local fields = changing(record)
   for index = 1, #names_and_values, 2 do
-    record.fields[names_and_values[index]] = names_and_values[index + 1]
+    fields[names_and_values[index]] = names_and_values[index + 1]
   end
 end
 
 -- Gives a new record its whole text at once; its fields are read from there if this script needs them again.
 local function write_record_text(record, text)
   changed_records[#changed_records + 1] = record
-  record.exists, record.text, record.fields = true, text, nil
+  record.exists, record.text, record.fields, record.terms, record.counters = true, text, false, false, false
 end
 
 -- Returns who was told a record's answer; nobody was told of a charge that this run has made without an attempt.
@@ -119,7 +146,7 @@ local function note_attempt(record, attempt)
     end
   end
   known[#known + 1] = attempt
-  change_record(record, { 'attempts', table.concat(known, ',', math.max(1, #known - MAX_ATTEMPTS + 1)) })
+  changing(record).attempts = table.concat(known, ',', math.max(1, #known - MAX_ATTEMPTS + 1))
   return true
 end
 
@@ -132,7 +159,10 @@ local function index_hold(record, holds_key)
   redis.call('ZADD', holds_key, record.fields.deadline, record.key)
   redis.call('PEXPIRE', holds_key, OPEN_HOLD_TTL_MS)
   redis.pcall('ZADD', record.due_key, 'LT', record.fields.deadline, record.fields.user)
-  redis.call('PEXPIRE', record.due_key, OPEN_HOLD_TTL_MS)
+  if not due_is_kept then
+    due_is_kept = true
+    redis.call('PEXPIRE', record.due_key, OPEN_HOLD_TTL_MS)
+  end
 end
 
 local function write_records()

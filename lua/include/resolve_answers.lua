@@ -18,22 +18,19 @@ local function settlement_text(record, lines, state_before, unpriced)
   local outcome, chosen = strongest(lines)
   local reason = outcome == 'warn' and 'threshold' or calm_reason(lines)
   local fields = record.fields
-  local head = string.format(
-    '%s %s %d %s %s %s %s %d',
-    now_text, outcome, chosen, reason, state_before, fields.charged, fields.amount, unpriced
-  )
-  return head .. lines_text(lines)
+  return now_text .. ' ' .. outcome .. ' ' .. few_digits(chosen) .. ' ' .. reason .. ' ' .. state_before .. ' '
+    .. fields.charged .. ' ' .. fields.amount .. ' ' .. few_digits(unpriced) .. lines_text(lines)
 end
 
 local function reply(status, record, answer)
-  local fields = record.fields
-  return { status, answer, fields.context, fields.deadline or '' }
+  return { status, answer, terms_of(record).context, record.fields.deadline }
 end
 
--- Keeps the answer that ended the hold and returns it.
-local function conclude(operation, record, state, answer)
+-- Keeps the answer that ended the hold and returns it; `used` under `model` is what was counted for the hold before.
+local function conclude(operation, record, state, answer, used, model)
   record.holds_key, record.due_key = operation.holds_key, due_key
-  change_record(record, { 'state', state, 'settle_answer', answer })
-  count_record(record, 1)
+  local fields = changing(record)
+  fields.state, fields.settle_answer = state, answer
+  count_change(record, used, model)
   return reply('ok', record, answer)
 end

@@ -25,21 +25,20 @@ local function unattributed(operation, status)
   change_record(record, { 'op', 'unattributed', 'user', operation.user, 'request', operation.request })
   local amount = operation.amount or 0
   unattributed_amounts[#unattributed_amounts + 1] = amount
-  operation.tier, operation.meta = '', ''
-  log_event('unattributed', operation, amount, status, {}, 0)
+  local label = operation.label
+  label = { tier = '', group = label.group, model = label.model, price_version = label.price_version }
+  local call = { user = operation.user, request = operation.request, label = label, meta = '' }
+  log_event('unattributed', call, amount, status, {}, 0)
   return { status }
 end
 
 -- Notes in the record what was used and how it was priced. A settle by amount keeps the model of the reserve.
 local function note_usage(operation, record)
-  change_record(record, {
-    'price_version', operation.price_version,
-    'input', operation.input,
-    'output', operation.output,
-    'unpriced', operation.amount and '' or '1',
-  })
-  if operation.model ~= '' then
-    change_record(record, { 'model', operation.model })
+  local fields, label = changing(record), operation.label
+  fields.price_version, fields.input, fields.output = label.price_version, operation.input, operation.output
+  fields.unpriced = operation.amount and '' or '1'
+  if label.model ~= '' then
+    fields.model = label.model
   end
 end
 
@@ -47,7 +46,7 @@ end
 local function reconstruct(operation)
   local plan, record = operation.plan, load_record(operation.record_key, operation.stored)
   local is_unpriced = not operation.amount
-  local amount = operation.amount or number_of(tonumber(plan.on_unpriced))
+  local amount = operation.amount or plan.on_unpriced or 0
   local list = load_counters(plan, operation.counters_at)
   charge_plan(plan, list, amount, 0)
   change_record(record, {
@@ -58,20 +57,19 @@ local function reconstruct(operation)
     'at', digits(math.min(operation.reserved_at_ms, now_ms)),
     'user', operation.user,
     'request', operation.request,
-    'group', operation.group,
-    'model', operation.model,
+    'group', operation.label.group,
+    'plan', plan.hold_text,
     'settle_sent', operation.sent,
   })
   note_usage(operation, record)
-  change_record(record, { 'context', plan.context, 'windows', plan.windows_text, 'tiers', plan.tiers_text })
-  change_record(record, hold_fields(plan))
   local found, call = lines_of(record), call_of(record)
   log_event('reconstructed', call, amount, 'reconstructed', found, fullest(found))
   if is_unpriced then
     log_event('unpriced', call, amount, 'unpriced', found, fullest(found))
   end
   local lines = warn_after_charge(record, amount)
-  return conclude(operation, record, 'settled', settlement_text(record, lines, 'unknown', is_unpriced and 1 or 0))
+  local answer = settlement_text(record, lines, 'unknown', is_unpriced and 1 or 0)
+  return conclude(operation, record, 'settled', answer, new_sum(), record.fields.model)
 end
 
 local function settle_unknown(operation)
@@ -90,14 +88,17 @@ end
 
 -- The amount of a usage without a price: the rule's flat charge, else the estimate.
 local function amount_of(operation, record)
-  return operation.amount or tonumber(record.fields.on_unpriced) or tonumber(record.fields.amount)
+  return operation.amount or terms_of(record).on_unpriced or tonumber(record.fields.amount)
 end
 
 -- Logs what a settlement found: it came late, it cost more than was held, it had no price.
 local function log_settlement(operation, record, state_before, actual)
-  local fields, lines = record.fields, lines_of(record)
-  local call, chosen = call_of(record), fullest(lines)
-  local excess = actual - tonumber(fields.amount)
+  local excess = actual - tonumber(record.fields.amount)
+  if state_before == 'open' and excess <= 0 and operation.amount then
+    return
+  end
+  local call, lines = call_of(record), lines_of(record)
+  local chosen = fullest(lines)
   if state_before == 'expired' or state_before == 'released' then
     log_event('late_settle', call, actual, state_before, lines, chosen)
   end
@@ -114,20 +115,16 @@ end
 
 -- Replaces what the hold holds or has charged by the actual amount.
 local function replace(operation, record, state_before)
-  local fields = record.fields
-  local actual = amount_of(operation, record)
+  local fields, used = changing(record), usage_of(record)
+  local model, actual = fields.model, amount_of(operation, record)
   local held = state_before == 'open' and tonumber(fields.amount) or 0
-  count_record(record, -1)
   move(record, actual - tonumber(fields.charged), -held, state_before == 'released' and 1 or 0)
-  change_record(record, {
-    'charged', digits(actual),
-    'settle_sent', operation.sent,
-  })
+  fields.charged, fields.settle_sent = digits(actual), operation.sent
   note_usage(operation, record)
   log_settlement(operation, record, state_before, actual)
   local lines = warn_after_charge(record, actual)
-  local unpriced = operation.amount and 0 or 1
-  return conclude(operation, record, 'settled', settlement_text(record, lines, state_before, unpriced))
+  local answer = settlement_text(record, lines, state_before, operation.amount and 0 or 1)
+  return conclude(operation, record, 'settled', answer, used, model)
 end
 
 -- A second settle: a replay, the one correction of an amount that had no price, or a conflict.

@@ -24,26 +24,18 @@ function voids.void(operation)
   end
   local fields = record.fields
   record.holds_key, record.due_key = fields.op == 'reserve' and operation.holds_key or nil, due_key
-  change_record(record, { 'attempts', left })
+  changing(record).attempts = left
   if left ~= '' or fields.state == 'settled' then -- a known actual stays, whoever was told no before
     return { 'applied' }
   end
-  -- The record of a check has neither, but what was sent tells the tier.
-  fields.user, fields.tier = operation.user, string.match(fields.sent, '^[^\31]*\31([^\31]*)')
-  local held = fields.state == 'open' and tonumber(fields.amount) or 0
-  count_record(record, -1)
-  move(record, -tonumber(fields.charged), -held, fields.state == 'released' and 0 or -1)
-  local call = {
-    user = operation.user,
-    request = operation.request,
-    tier = fields.tier,
-    group = fields.group,
-    model = fields.model,
-    price_version = fields.price_version,
-    meta = '',
-  }
-  log_event('voided', call, held > 0 and held or tonumber(fields.charged), 'store_unavailable', {}, 0)
-  change_record(record, { 'state', 'voided' })
+  fields.user, fields.request = operation.user, operation.request -- the record of a check has neither
+  local held, charged = fields.state == 'open' and tonumber(fields.amount) or 0, tonumber(fields.charged)
+  local used = usage_of(record)
+  move(record, -charged, -held, fields.state == 'released' and 0 or -1)
+  log_event('voided', call_of(record), held > 0 and held or charged, 'store_unavailable', {}, 0)
+  fields.state, fields.charged, fields.input, fields.output, fields.unpriced = 'released', '0', '', '', ''
+  count_change(record, used, fields.model)
+  fields.state = 'voided'
   record.exists = false
   return { 'applied' }
 end

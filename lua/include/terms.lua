@@ -1,0 +1,161 @@
+-- What a record keeps of the plan it was made by, joined by 0x1C: context windows tiers budgets tier on_expiry on_unpriced
+--   context           the rules that the answers are about (the ledger's own text)
+--   windows           codes of the counters, joined by ","
+--   tiers             tier totals: code 0x1F tier, joined by 0x1E
+--   budgets           index of the counter 0x1F rule's text, joined by 0x1E (not of checks)
+--   tier on_expiry    charge or release; on_unpriced: nano-USD to charge, empty for the estimate
+-- The keys of its counters, totals and tallies are not in KEYS: they have the same hash tag, so the same slot.
+local MAX_KNOWN_TERMS = 4096
+local known_terms, known_terms_count = {}, 0 -- parsed ones by prefix and text, kept for the next runs of a function
+local moved_terms = {} -- those whose totals this run has not moved yet
+
+at_begin(function()
+  for _, terms in ipairs(moved_terms) do -- of a run that has failed
+    terms.spend, terms.calls, terms.is_moved = 0, 0, false
+  end
+  moved_terms = {}
+  if known_terms_count > MAX_KNOWN_TERMS then
+    known_terms, known_terms_count = {}, 0
+  end
+end)
+
+local function parse_terms(text)
+  local context, windows, tiers, budgets, tier, on_expiry, on_unpriced = take_apart(text, '\28', 7)
+  local terms = {
+    context = context,
+    windows_text = windows,
+    tier = tier,
+    on_expiry = on_expiry,
+    on_unpriced = tonumber(on_unpriced),
+    windows = {},
+    totals = {},
+    budgets = {},
+    spend = 0, -- what this run moves on the totals, and has not written yet
+    calls = 0,
+    is_moved = false,
+  }
+  for index, code in ipairs(split(windows, ',')) do
+    terms.windows[index] = { code = code, stem = prefix .. 'counter:' .. code .. ':' }
+  end
+  for index, entry in ipairs(split(tiers, '\30')) do
+    local code, name = string.match(entry, '^([^\31]*)\31(.*)$')
+    terms.totals[index] = { key = prefix .. 'tier:' .. code .. ':' .. name, window = { code = code, rest = ' ' } }
+  end
+  for index, entry in ipairs(split(budgets, '\30')) do
+    local window, rule = string.match(entry, '^(%d+)\31(.*)$')
+    window, rule = tonumber(window), parse_rule(rule)
+    local tally = prefix .. 'tally:' .. terms.windows[window].code .. ':' .. rule.id
+    terms.budgets[index] = { window = window, rule = rule, tally = tally }
+  end
+  terms.day = terms.windows[1].code
+  terms.breakdown_key = prefix .. 'breakdown:' .. terms.day
+  return terms
+end
+
+-- Returns the terms of a record.
+local function terms_of(record)
+  local terms = record.terms
+  if not terms then
+    local known, text = known_terms[prefix], record.fields.plan
+    if not known then
+      known = {}
+      known_terms[prefix] = known
+    end
+    terms = known[text]
+    if not terms then
+      terms = parse_terms(text)
+      known[text], known_terms_count = terms, known_terms_count + 1
+    end
+    record.terms = terms
+  end
+  return terms
+end
+
+-- Reads the counters and totals of records in one command, before they are used one by one.
+local function read_counters_of(list)
+  local names, windows, seen = {}, {}, {}
+  local function want(key, window)
+    if not seen[key] and not counters[key] then
+      seen[key] = true
+      names[#names + 1], windows[#windows + 1] = key, window
+    end
+  end
+  for _, record in ipairs(list) do
+    local terms, user = terms_of(record), record.fields.user
+    for _, window in ipairs(user ~= '' and terms.windows or {}) do
+      want(window.stem .. user, window)
+    end
+    if not seen[terms] then
+      seen[terms] = true
+      for _, total in ipairs(terms.totals) do
+        want(total.key, total.window)
+      end
+    end
+  end
+  for first = 1, #names, MAX_READ_AT_ONCE do
+    local last = math.min(first + MAX_READ_AT_ONCE - 1, #names)
+    for offset, text in ipairs(redis.call('MGET', unpack(names, first, last))) do
+      load_counter(names[first + offset - 1], windows[first + offset - 1], text)
+    end
+  end
+end
+
+-- Does so for the records that a batch is about, as far as they are known.
+local function read_counters_ahead(batch)
+  local list = {}
+  for _, operation in ipairs(batch) do
+    local record = operation.stored and load_record(operation.record_key, operation.stored)
+    if record and is_admitted(record) then
+      list[#list + 1] = record
+    end
+  end
+  read_counters_of(list)
+end
+
+local function counters_of(record)
+  local list = record.counters
+  if not list then
+    list = {}
+    local user = record.fields.user
+    for index, window in ipairs(user ~= '' and terms_of(record).windows or {}) do
+      list[index] = load_counter(window.stem .. user, window)
+    end
+    record.counters = list
+  end
+  return list
+end
+
+-- Moves what the run owes to the totals of terms.
+local function move_totals(terms)
+  for _, total in ipairs(terms.totals) do
+    add(load_total(total.key, total.window), terms.spend, 0, terms.calls)
+  end
+  terms.spend, terms.calls = 0, 0
+end
+
+local function move_all_totals()
+  for _, terms in ipairs(moved_terms) do
+    if terms.spend ~= 0 or terms.calls ~= 0 then
+      move_totals(terms)
+    end
+    terms.is_moved = false
+  end
+  moved_terms = {}
+end
+
+-- Moves money on every counter and total of a record.
+local function move(record, spend, held, calls)
+  for _, counter in ipairs(counters_of(record)) do
+    add(counter, spend, held, calls)
+  end
+  local terms = terms_of(record)
+  if math.abs(terms.spend + spend) > MAX_EXACT then
+    flush_all_totals() -- a total that is lessened must have what calls of this run have added
+    move_totals(terms)
+  end
+  terms.spend, terms.calls = terms.spend + spend, terms.calls + calls
+  if not terms.is_moved then
+    terms.is_moved = true
+    moved_terms[#moved_terms + 1] = terms
+  end
+end
