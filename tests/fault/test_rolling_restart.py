@@ -81,7 +81,7 @@ async def _books_with(store_url: str, workspace: str, spend: dict[str, int]) -> 
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 async def test_a_rolling_restart_loses_no_charge_and_makes_none_twice(tmp_path: Path) -> None:
     """The app goes on by its policy; in the end the store has each call's cost once, and nothing is held."""
     workspace, codes = new_workspace(), []

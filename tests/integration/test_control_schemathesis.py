@@ -22,7 +22,7 @@ from controlplane.api.openapi import openapi_document
 from tests.property.test_ledger_comparison import seed
 from tests.support.service_thread import control_plane_in_a_thread
 
-GENERATED: Final = 25
+GENERATED: Final = 15
 STREAMS: Final = "eventStream"
 CHECKS: Final = [
     *(not_a_server_error, status_code_conformance, content_type_conformance),

@@ -24,7 +24,7 @@ from tests.support.control_reads import ControlReads, control_reads
 from tests.support.processes import running_sidecars, template, write_rules
 from tests.support.sse import event_source
 
-CALLS: Final = 20_000
+CALLS: Final = 12_000
 PARTITIONS: Final = 2
 AT_A_TIME: Final = 48
 CUTS: Final = 40

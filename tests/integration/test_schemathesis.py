@@ -35,8 +35,8 @@ from tests.support.mutated_bodies import mutated_bodies
 from tests.support.service_thread import sidecar_in_a_thread
 from tests.support.stored_counters import StoredCounters
 
-GENERATED: Final = 85
-MUTATED: Final = 500
+GENERATED: Final = 50
+MUTATED: Final = 250
 FORGET_EVERY: Final = 40
 NEVER: Final = 1_000_000
 PUSH: Final = {"Authorization": "Bearer push-token-of-a-test"}

@@ -14,8 +14,9 @@ from ledger.errors import StoreUnavailable
 from tests.conftest import server_binaries
 from tests.support.apps import ask, open_session
 from tests.support.books import every_window, new_workspace, read_books
+from tests.support.ports import HOST, free_ports
 from tests.support.processes import running_sidecar, template, write_rules
-from tests.support.servers import HOST, Server, free_ports, until
+from tests.support.servers import Server, until
 
 TIMEOUTS: Final = StoreTimeouts(connect_ms=2000, command_ms=5000)
 PATIENT: Final = {"deadline_ms": 10_000, "command_timeout_ms": 5000, "connect_timeout_ms": 5000}

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import socket
 import subprocess
 import time
 import urllib.parse
@@ -15,12 +14,13 @@ from typing import Any, Final
 
 import yaml
 
+from tests.support.ports import free_ports
 from tests.support.processes import ROOT
 
 PROMETHEUS: Final = ROOT / "config" / "prometheus"
 RULE_FILES: Final = (PROMETHEUS / "spendgate.rules.yaml", PROMETHEUS / "spendgate.alerts.yaml")
 DASHBOARD: Final = ROOT / "config" / "grafana" / "spendgate.json"
-START_DEADLINE_S: Final = 30.0
+START_DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.2
 TOOL_TIMEOUT_S: Final = 60.0
 SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -103,7 +103,7 @@ def running_prometheus(directory: Path, targets: Mapping[str, str], *, hasten_by
         ],
     }
     (directory / "prometheus.yaml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     command = [
         *("prometheus", f"--config.file={directory / 'prometheus.yaml'}", f"--web.listen-address={address}"),
         *(f"--storage.tsdb.path={directory / 'data'}", "--log.level=warn"),
@@ -121,17 +121,10 @@ def running_prometheus(directory: Path, targets: Mapping[str, str], *, hasten_by
 def _wait_until_ready(server: Prometheus, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + START_DEADLINE_S
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{server.url}/-/ready", timeout=1):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{server.url}/-/ready", timeout=5):
             return
         time.sleep(POLL_S)
     raise RuntimeError(f"Prometheus did not start: {log.read_text()}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def as_prometheus_rule() -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -14,22 +13,13 @@ from typing import Final
 import redis
 
 from tests.conftest import stop_server, valkey_binary
+from tests.support.ports import HOST, free_ports
 
-DEADLINE_S: Final = 20.0
+DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
-HOST: Final = "127.0.0.1"
 NODE_TIMEOUT_MS: Final = 1000
 SERVICE: Final = "spend"
 SLOTS: Final = 16384
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on; their neighbours for a Cluster's bus are chosen like them."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def until(holds: Callable[[], object], what: str) -> None:

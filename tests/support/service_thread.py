@@ -16,7 +16,7 @@ from sidecar.settings import Settings
 from tests.support.control_plane import control_settings
 from tests.support.patience import sidecar_environment
 
-START_DEADLINE_S = 20.0
+START_DEADLINE_S = 60.0
 
 Listeners = TypeVar("Listeners")
 Serving = Callable[[Callable[[], None]], AbstractAsyncContextManager[Listeners]]

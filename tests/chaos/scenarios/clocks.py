@@ -12,8 +12,9 @@ from tests.chaos.load import Load
 from tests.chaos.scenario import Scenario, Stage
 from tests.conftest import valkey_binary
 from tests.support.books import read_books
+from tests.support.ports import HOST, free_ports
 from tests.support.processes import running_sidecars, template, write_rules
-from tests.support.servers import HOST, Server, free_ports
+from tests.support.servers import Server
 
 LIBRARIES: Final = [
     Path(f"/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1") for machine in ("x86_64", "aarch64")
