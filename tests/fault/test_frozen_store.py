@@ -16,8 +16,10 @@ from tests.support.processes import SidecarProcess, running_sidecar, template, w
 from tests.support.stores import ALWAYS, StoreProcess, store_process
 
 DEADLINE_MS: Final = 400
-BOUND_S: Final = 2 * DEADLINE_MS / 1000
-BACK_WITHIN_S: Final = 10.0
+FAR_OFF_MS: Final = 10_000
+BOUND_S: Final = 0.8 * FAR_OFF_MS / 1000
+"""Far above the deadline, for machines that stall; far below what a call takes that the deadline does not end."""
+BACK_WITHIN_S: Final = 30.0
 AT_A_TIME: Final = 20
 CALLS: Final = 60
 COST_NANOS: Final = 10_000_000
@@ -85,21 +87,36 @@ async def _until_exact(session: aiohttp.ClientSession, sidecar: SidecarProcess) 
             pass
 
 
+async def _ask_until_exact(session: aiohttp.ClientSession, calls: Sequence[Call]) -> list[Answer]:
+    """Ask all, and again what a busy machine had answered without the ledger."""
+    answers = await ask_all(session, calls)
+    async with asyncio.timeout(BACK_WITHIN_S):
+        while not all(answer.is_exact for answer in answers):
+            answers = await ask_all(session, calls)
+    return answers
+
+
 def _verdicts(timed: Sequence[Timed]) -> set[tuple[object, ...]]:
     documents = [each.answer.document for each in timed]
     return {(each["allowed"], each["degraded"], each["reason"]) for each in documents}
 
 
 @pytest.mark.parametrize(("tier", "allowed"), [("free", False), ("pro", True)])
-@pytest.mark.parametrize("command_timeout_ms", [DEADLINE_MS // 4, 5 * DEADLINE_MS])
+@pytest.mark.parametrize(("deadline_ms", "command_timeout_ms"), [(DEADLINE_MS, FAR_OFF_MS), (FAR_OFF_MS, DEADLINE_MS)])
 async def test_a_frozen_store_is_answered_for_by_the_rules(
-    tmp_path: Path, store: StoreProcess, rules: Path, tier: str, allowed: bool, command_timeout_ms: int
+    tmp_path: Path,
+    store: StoreProcess,
+    rules: Path,
+    tier: str,
+    allowed: bool,
+    deadline_ms: int,
+    command_timeout_ms: int,
 ) -> None:
     """Block rules deny and warn rules allow, in time and degraded; catches a fail-open, and calls that hang.
 
-    The deadline holds whether a command's own timeout is shorter or longer.
+    The shorter one holds, the deadline or a command's own timeout.
     """
-    settings = {"deadline_ms": DEADLINE_MS, "command_timeout_ms": command_timeout_ms}
+    settings = {"deadline_ms": deadline_ms, "command_timeout_ms": command_timeout_ms}
     with running_sidecar(tmp_path, store.url, rules, **settings) as sidecar:
         async with open_session() as session:
             await _until_exact(session, sidecar)
@@ -141,11 +158,11 @@ async def test_repeats_after_a_freeze_are_charged_once(
         unheard = await _timed(session, calls[-AT_A_TIME:])
         store.thaw()
         await _until_exact(session, sidecar)
-        repeated = await ask_all(session, calls)
+        repeated = await _ask_until_exact(session, calls)
     books = await read_books(store.url, workspace)
 
     assert [] == [each for each in unheard if each.answer.is_exact]
-    assert [] == [answer for answer in repeated if not (answer.is_exact and answer.document["allowed"])]
+    assert all(answer.document["allowed"] for answer in repeated)
     assert (every_window(CALLS * COST_NANOS),) * 2 == (books.spend("free-ada"), books.spend("pro-ada"))
     assert [] == books.report.differences
 
@@ -180,7 +197,7 @@ async def test_a_settle_without_the_store_is_accepted_and_its_repeat_charges_onc
         (timed,) = await _timed(session, [(f"{sidecar.url}/v1/settle", {**owner, "cost_usd": 0.01})])
         store.thaw()
         await _until_exact(session, sidecar)
-        repeated = await ask(session, f"{sidecar.url}/v1/settle", {**owner, "cost_usd": 0.01})
+        (repeated,) = await ask_all(session, [(f"{sidecar.url}/v1/settle", {**owner, "cost_usd": 0.01})])
     books = await _settled(store.url, workspace)
 
     assert (200, True) == (timed.answer.status, timed.answer.document["degraded"])
@@ -218,12 +235,12 @@ async def test_a_start_without_the_store_is_answered_for_by_the_rules(
             without = await _timed(session, [*_checks(sidecar, "free"), *_checks(sidecar, "pro")])
             store.start()
             await _until_exact(session, sidecar)
-            answers = await ask_all(session, _checks(sidecar, "free"))
+            answers = await _ask_until_exact(session, _checks(sidecar, "free"))
         books = await _charged(store.url, workspace, "pro-ada")
 
     assert {(False, True, "store_unavailable"), (True, True, "store_unavailable")} == _verdicts(without)
     assert max(each.elapsed_s for each in without) < BOUND_S
-    assert [] == [answer for answer in answers if not (answer.is_exact and answer.document["allowed"])]
+    assert all(answer.document["allowed"] for answer in answers)
     spent = every_window(CALLS * COST_NANOS)  # Also what was allowed without the store: the journal brings it there.
     assert (spent, spent) == (books.spend("free-ada"), books.spend("pro-ada"))
 
@@ -259,11 +276,11 @@ async def test_a_killed_store_has_every_acknowledged_charge(
         store.start()
         books = await read_books(store.url, workspace)
         await _until_exact(session, sidecar)
-        repeated = await ask_all(session, calls)
+        repeated = await _ask_until_exact(session, calls)
     after = await read_books(store.url, workspace)
 
     acknowledged = {answer.document["request_id"] for answer in answers if answer.is_exact}
     assert acknowledged
     assert set() == acknowledged - {record.request_id for record in books.snapshot.records}
-    assert [] == [answer for answer in repeated if not (answer.is_exact and answer.document["allowed"])]
+    assert all(answer.document["allowed"] for answer in repeated)
     assert (every_window(CALLS * COST_NANOS), []) == (after.spend("free-ada"), after.report.differences)
