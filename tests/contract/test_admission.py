@@ -1,21 +1,19 @@
-"""Checks and reserves: limits, actions, modes, warnings, totals. Every ledger must pass."""
+"""Checks and reserves: limits, actions, modes, refusals. Every ledger must pass."""
 
 import pytest
 
 from ledger.decisions import (
-    Decision,
     Operation,
     Outcome,
     Reason,
-    StalePlan,
     TooLate,
     Warning,  # noqa: A004 - the contract's word
     WarningKind,
 )
 from ledger.errors import CounterOverflow
 from ledger.money import CAP_NANOS
-from ledger.rules import DENY, Action, Mode, PlanName, RuleSet, RuleStatus
-from ledger.windows import Calendar, WeekStart, WindowType
+from ledger.rules import DENY, Action, Mode, PlanName, RuleStatus
+from ledger.windows import WindowType
 from tests.support.ledger_under_test import NOON_MS, Caller, LedgerUnderTest, nanos, refusal, rule, rules, template
 
 
@@ -162,92 +160,6 @@ async def test_a_dry_run_counts_a_user_once_a_window(ledger: LedgerUnderTest) ->
         await caller.check(2)
     tally = await caller.tally(dry)
     assert (3, 1) == (tally["dry_run"], tally["dry_run_users"])
-
-
-async def test_a_dry_run_carries_the_thresholds_it_crosses(ledger: LedgerUnderTest) -> None:
-    """The outcome stays dry run, the warning is the threshold."""
-    caller = Caller(ledger, rules(rule(limit_usd=1, action=Action.DRY_RUN)))
-    budget = (await caller.check(2)).budgets[0]
-    assert (Outcome.DRY_RUN, threshold(80)) == (budget.outcome, budget.warning)
-
-
-async def test_warn_over_the_limit_warns_each_time_and_is_first_once(ledger: LedgerUnderTest) -> None:
-    """The call past the limit proceeds; only the first warning is marked as such."""
-    caller = Caller(ledger, rules(rule(limit_usd=1, action=Action.WARN, thresholds_pct=())))
-    decisions = [await caller.check(2), await caller.check(2)]
-    assert [(Outcome.WARN, Reason.LIMIT)] * 2 == [(each.outcome, each.reason) for each in decisions]
-    warnings = [decision.budgets[0].warning for decision in decisions]
-    assert [Warning(WarningKind.LIMIT, None, first) for first in (True, False)] == warnings
-
-
-async def test_a_threshold_warns_once_a_window(ledger: LedgerUnderTest) -> None:
-    """The first charge that reaches it warns, the next is an allow that still tells of it."""
-    caller = Caller(ledger, rules(rule(action=Action.WARN)))
-    decisions = [await caller.check(8), await caller.check(1)]
-    assert [(Outcome.WARN, Reason.THRESHOLD), (Outcome.ALLOW, Reason.UNDER_LIMIT)] == [
-        (each.outcome, each.reason) for each in decisions
-    ]
-    assert [threshold(80), threshold(80, first=False)] == [decision.budgets[0].warning for decision in decisions]
-
-
-async def test_the_highest_of_several_thresholds_is_reported(ledger: LedgerUnderTest) -> None:
-    """All thresholds crossed at once are used up by one warning."""
-    caller = Caller(ledger, rules(rule(action=Action.WARN, thresholds_pct=(50, 80, 95))))
-    warnings = [(await caller.check(usd)).budgets[0].warning for usd in (8.5, 0.5, 0.5)]
-    assert [threshold(80), threshold(80, first=False), threshold(95)] == warnings
-
-
-async def test_a_threshold_fires_anew_in_the_next_window(ledger: LedgerUnderTest) -> None:
-    """The next day has its own marks."""
-    caller = Caller(ledger, rules(rule(window=WindowType.DAY, action=Action.WARN)))
-    await caller.check(8)
-    await caller.pass_time(24)
-    assert threshold(80) == (await caller.check(8)).budgets[0].warning
-
-
-async def test_a_changed_limit_rearms_the_thresholds(ledger: LedgerUnderTest) -> None:
-    """A raise starts the alerts of the window anew."""
-    caller = Caller(ledger, rules(rule(limit_usd=10)))
-    await caller.check(8)
-    caller.rule_set = rules(rule(limit_usd=11), revision=2)
-    assert threshold(80) == (await caller.check(1)).budgets[0].warning
-
-
-async def test_a_changed_threshold_rearms(ledger: LedgerUnderTest) -> None:
-    """Another list of thresholds starts anew."""
-    caller = Caller(ledger, rules(rule(thresholds_pct=(80,))))
-    await caller.check(8)
-    caller.rule_set = rules(rule(thresholds_pct=(50,)), revision=2)
-    assert threshold(50) == (await caller.check(1)).budgets[0].warning
-
-
-async def test_a_changed_action_rearms_nothing(ledger: LedgerUnderTest) -> None:
-    """Turning a warning into a block does not repeat the alert."""
-    caller = Caller(ledger, rules(rule(action=Action.WARN)))
-    await caller.check(8)
-    caller.rule_set = rules(rule(action=Action.BLOCK), revision=2)
-    assert threshold(80, first=False) == (await caller.check(1)).budgets[0].warning
-
-
-async def test_a_reserve_crosses_no_threshold(ledger: LedgerUnderTest) -> None:
-    """A fat estimate must not use up the alert."""
-    caller = Caller(ledger, rules(rule()))
-    assert (Outcome.ALLOW, None) == _outcome_and_warning(await caller.reserve(9))
-
-
-async def test_a_block_marks_no_threshold(ledger: LedgerUnderTest) -> None:
-    """After a refused call the threshold still fires."""
-    caller = Caller(ledger, rules(rule()))
-    await caller.check(11)
-    assert (Outcome.WARN, threshold(80)) == _outcome_and_warning(await caller.check(8))
-
-
-async def test_the_limit_wins_over_a_threshold_in_the_answer(ledger: LedgerUnderTest) -> None:
-    """Both are marked: the threshold does not fire again later."""
-    caller = Caller(ledger, rules(rule(limit_usd=10, action=Action.WARN)))
-    first = await caller.check(12)
-    assert Warning(WarningKind.LIMIT, None, first=True) == first.budgets[0].warning
-    assert Warning(WarningKind.LIMIT, None, first=False) == (await caller.check(1)).budgets[0].warning
 
 
 async def test_only_holds_in_the_way_is_held_capacity(ledger: LedgerUnderTest) -> None:
@@ -407,136 +319,6 @@ async def test_a_call_at_its_deadline_is_in_time(ledger: LedgerUnderTest) -> Non
     assert (await caller.check(1, not_after_ms=NOON_MS)).allowed
 
 
-async def test_a_plan_of_another_day_is_stale(ledger: LedgerUnderTest) -> None:
-    """The store's time owns the windows: the caller plans again."""
-    caller = Caller(ledger, rules())
-    plan = caller.plan()
-    await ledger.set_time(plan.valid_until_ms)
-    assert StalePlan(plan.valid_until_ms) == await caller.try_check(1, plan=plan)
-    assert (0, 0) == await caller.spent_and_held()
-
-
-async def test_a_plan_of_tomorrow_is_stale(ledger: LedgerUnderTest) -> None:
-    """A sidecar whose clock runs ahead is told the store's time."""
-    caller = Caller(ledger, rules())
-    plan = caller.plan(at_ms=NOON_MS + 24 * 3_600_000)
-    assert StalePlan(NOON_MS) == await caller.try_check(1, plan=plan)
-
-
-async def test_the_next_window_starts_from_zero(ledger: LedgerUnderTest) -> None:
-    """A used-up day is over at midnight."""
-    caller = Caller(ledger, rules(rule(limit_usd=5, window=WindowType.DAY)))
-    await caller.check(5)
-    await caller.pass_time(12)
-    assert (await caller.check(5)).allowed
-
-
-async def test_tier_totals_count_calls_and_spend(ledger: LedgerUnderTest) -> None:
-    """A reserve is a call at once and spend when it is settled."""
-    caller = Caller(ledger, rules(template("pro", 100)))
-    await caller.check(2, tier="pro")
-    await caller.reserve(3, tier="pro", user_id="bob", request_id="h")
-    assert (nanos(2), 2) == await _tier_total(caller, "pro")
-    await caller.settle("h", 4, user_id="bob")
-    assert (nanos(6), 2) == await _tier_total(caller, "pro")
-
-
-async def test_the_total_of_any_tier_counts_those_it_applied_to(ledger: LedgerUnderTest) -> None:
-    """Users without a tier, or whose tier has no template, are in the row of the star."""
-    caller = Caller(ledger, rules(template("*", 100), template("pro", 100)))
-    await caller.check(1)
-    await caller.check(2, tier="unknown")
-    await caller.check(4, tier="pro")
-    assert (nanos(3), 2) == await _tier_total(caller, "*")
-
-
-async def test_overridden_users_count_for_the_tier_they_sent(ledger: LedgerUnderTest) -> None:
-    """An override replaces the limits, not the statistics."""
-    caller = Caller(ledger, rules(rule(limit_usd=100), template("pro", 1)))
-    await caller.check(2, tier="pro")
-    assert (nanos(2), 1) == await _tier_total(caller, "pro")
-
-
-async def test_a_block_is_no_call_of_the_tier(ledger: LedgerUnderTest) -> None:
-    """Denied calls count nowhere."""
-    caller = Caller(ledger, rules(template("pro", 1)))
-    await caller.check(2, tier="pro")
-    assert (0, 0) == await _tier_total(caller, "pro")
-
-
-async def test_a_new_zone_starts_from_the_workspaces_counter(ledger: LedgerUnderTest) -> None:
-    """A rule in Berlin's zone knows what was spent before it existed, and says that it is seeded."""
-    caller = Caller(ledger, rules())
-    await caller.check(7)
-    caller.rule_set = _berlin(10)
-    budget = (await caller.check(2)).budgets[0]
-    assert (nanos(9), True) == (budget.spend_nanos, budget.seeded)
-    assert Outcome.BLOCK is (await caller.check(2)).outcome
-
-
-async def test_holds_are_seeded_as_spend(ledger: LedgerUnderTest) -> None:
-    """An open hold is settled in the windows of its reserve only; in a new zone it must not let a limit be passed."""
-    caller = Caller(ledger, rules())
-    await caller.reserve(7, request_id="h")
-    caller.rule_set = _berlin(10)
-    budget = (await caller.check(1)).budgets[0]
-    assert (nanos(8), 0, True) == (budget.spend_nanos, budget.held_nanos, budget.seeded)
-    await caller.settle("h", 7)
-    assert Outcome.BLOCK is (await caller.check(9)).outcome
-
-
-async def test_a_zone_without_any_earlier_spend_is_not_seeded(ledger: LedgerUnderTest) -> None:
-    """A user's first call ever starts all counters from zero."""
-    caller = Caller(ledger, _berlin(10))
-    budget = (await caller.check(2)).budgets[0]
-    assert (nanos(2), False) == (budget.spend_nanos, budget.seeded)
-
-
-async def test_a_zone_that_was_counted_before_is_not_seeded(ledger: LedgerUnderTest) -> None:
-    """Berlin's month of February starts an hour before the workspace's: January's spend stays behind."""
-    caller = Caller(ledger, _berlin(10))
-    await caller.check(7)
-    await ledger.set_time(NOON_MS + 11 * 3_600_000)
-    budget = (await caller.check(2)).budgets[0]
-    assert (nanos(2), False) == (budget.spend_nanos, budget.seeded)
-
-
-async def test_usage_shows_a_seeded_zone_and_stores_nothing(ledger: LedgerUnderTest) -> None:
-    """Looking does not fix the seed: what is spent meanwhile is in it later."""
-    caller = Caller(ledger, rules())
-    await caller.check(3)
-    plan = Caller(ledger, _berlin(10)).plan()
-    seen = await ledger.ledger.usage("alice", plan)
-    await caller.check(3)
-    again = await ledger.ledger.usage("alice", plan)
-    index = plan.budgets[0].counter
-    assert [(nanos(3), True), (nanos(6), True)] == [
-        (usage.counters[index].spend_nanos, usage.counters[index].seeded) for usage in (seen, again)
-    ]
-
-
-async def test_usage_counts_open_holds(ledger: LedgerUnderTest) -> None:
-    """Spend, holds and calls of day, week and month, and how many holds are open."""
-    caller = Caller(ledger, rules(rule()))
-    await caller.check(1)
-    await caller.reserve(2)
-    usage = await ledger.ledger.usage("alice", caller.plan())
-    assert (NOON_MS, 1) == (usage.at_ms, usage.open_holds)
-    assert [(nanos(1), nanos(2), 2)] * 3 == [
-        (state.spend_nanos, state.held_nanos, state.calls) for state in usage.counters
-    ]
-
-
-async def test_a_week_may_start_on_sunday(ledger: LedgerUnderTest) -> None:
-    """Sunday, 1 February begins a new week for one rule and ends none for the other."""
-    sunday = rule(window=WindowType.WEEK, calendar=Calendar("UTC", WeekStart.SUNDAY), limit_usd=10)
-    caller = Caller(ledger, rules(sunday))
-    await caller.check(9)
-    await caller.pass_time(13)
-    assert nanos(9) == (await caller.check(9)).budgets[0].spend_nanos
-    assert nanos(18) == (await caller.counter(WindowType.WEEK)).spend_nanos
-
-
 async def test_a_list_is_decided_in_order_each_on_its_own(ledger: LedgerUnderTest) -> None:
     """A refused call in the middle does not stop the next; each sees what the ones before it did."""
     caller = Caller(ledger, rules(rule()))
@@ -576,22 +358,6 @@ async def test_a_lowered_limit_claws_nothing_back(ledger: LedgerUnderTest) -> No
     assert (Outcome.BLOCK, nanos(8), nanos(-3)) == (budget.outcome, budget.spend_nanos, budget.remaining_nanos)
 
 
-def _berlin(limit_usd: float) -> RuleSet:
-    """Return alice's rule for a month in another zone than the workspace's."""
-    return rules(rule(limit_usd=limit_usd, calendar=Calendar("Europe/Berlin")), revision=2)
-
-
 async def _outcome(caller: Caller, usd: float) -> tuple[Outcome, Reason]:
     decision = await caller.check(usd)
     return decision.outcome, decision.reason
-
-
-def _outcome_and_warning(decision: Decision) -> tuple[Outcome, Warning | None]:
-    budget = decision.budgets[0]
-    return budget.outcome, budget.warning
-
-
-async def _tier_total(caller: Caller, tier: str) -> tuple[int, int]:
-    month = caller.plan().counters[2].window
-    state = await caller.under_test.book.tier_total(month, tier)
-    return state.spend_nanos, state.calls

@@ -1,16 +1,12 @@
-"""Rule parsing: documents to rule sets, every fault with its path, and back."""
+"""Rule parsing: every field of a rule and of the workspace, and every fault with its path."""
 
-import json
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger import sections
 from ledger.errors import RuleSetInvalid
-from ledger.prices import Priced
-from ledger.rule_parsing import document_revision, dump_rule_set, parse_rule_set
+from ledger.rule_parsing import parse_rule_set
 from ledger.rules import (
     ALLOW,
     DENY,
@@ -22,12 +18,10 @@ from ledger.rules import (
     PolicyKind,
     Rule,
     RuleKind,
-    RuleSet,
     RuleStatus,
     Workspace,
     rule_id,
 )
-from ledger.usage import Usage
 from ledger.windows import Calendar, WeekStart, WindowType
 
 TEMPLATE = {"kind": "tier_template", "key": "free", "limit_usd": 5}
@@ -286,160 +280,6 @@ def test_both_spellings_of_thresholds_are_too_many() -> None:
     assert ["rules[0].alert_threshold_pct"] == paths_of(faults)
 
 
-def test_unknown_field_is_refused_with_a_hint() -> None:
-    """A typo is named with what was probably meant."""
-    assert [("rules[0].limit", "unknown field; did you mean 'limit_usd'?")] == rule_faults(limit=5)
-
-
-def test_unknown_field_without_likeness_has_no_hint() -> None:
-    """No guess is better than a wild one."""
-    assert [("rules[0].zzz", "unknown field")] == rule_faults(zzz=5)
-
-
-@pytest.mark.parametrize(
-    ("document", "path"),
-    [
-        ({"rules": [], "rulez": []}, "rulez"),
-        ({"rules": [], True: 1}, "True"),
-        ({"rules": [], "workspace": {"tz": "UTC"}}, "workspace.tz"),
-        ({"rules": [], "workspace": {"timezone": "Mars/Base"}}, "workspace.timezone"),
-        ({"rules": [], "workspace": {"mode": "off"}}, "workspace.mode"),
-        ({"rules": [], "workspace": []}, "workspace"),
-        ({"rules": {}}, "rules"),
-        ({"rules": None}, "rules"),
-        ({}, "rules"),
-        ({"rules": ["free"]}, "rules[0]"),
-        ({"rules": [], "revision": 0}, "revision"),
-        ({"rules": [], "revision": True}, "revision"),
-        ({"rules": [], "revision": "7"}, "revision"),
-        ({"rules": [], "revision": 2**53}, "revision"),
-        ({"rules": [], "prices": "m"}, "prices"),
-        ({"rules": [], "prices": {}}, "prices.version"),
-        ({"rules": [], "prices": [1]}, "prices[0]"),
-    ],
-)
-def test_fault_of_the_document_has_its_path(document: object, path: str) -> None:
-    """Faults outside of rules are found too."""
-    assert path in paths_of(faults_of(document))
-
-
-@pytest.mark.parametrize("document", [None, [], "rules", 7])
-def test_document_is_a_mapping(document: object) -> None:
-    """An empty or half-written file removes no rules."""
-    assert ["document", "rules"] == paths_of(faults_of(document))
-
-
-def test_all_faults_are_listed_at_once() -> None:
-    """One look at the list is enough to mend the file."""
-    document = {
-        "workspace": {"timezone": "Mars/Base", "plan": "gold"},
-        "rules": [TEMPLATE, {"kind": "tier_template", "key": "", "limit_usd": -1, "windw": "day"}, 5],
-        "prices": [{"model": "m", "input_usd_per_million": -1}],
-    }
-
-    expected = [
-        "workspace.timezone",
-        "workspace.plan",
-        "rules[1].windw",
-        "rules[1].key",
-        "rules[1].limit_usd",
-        "rules[2]",
-        "rules[2].kind",
-        "rules[2].key",
-        "rules[2].limit_usd",
-        "prices[0].input_usd_per_million",
-        "prices[0].output_usd_per_million",
-    ]
-    assert expected == paths_of(faults_of(document))
-
-
-def test_listing_of_faults_is_bounded() -> None:
-    """A million wrong rules are refused after a thousand faults."""
-    faults = faults_of({"rules": [None] * 1_000_000})
-
-    assert sections.MAX_FAULTS + 1 == len(faults)
-    assert "document" == faults[-1][0]
-
-
-def test_more_than_a_million_rules_are_refused() -> None:
-    """The number of rules is bounded, and none of them is read then."""
-    assert [("rules", "has more than 1000000 rules")] == faults_of({"rules": [None] * 1_000_001})
-
-
-def test_second_rule_for_the_same_is_refused() -> None:
-    """One rule for each kind, key and window, however the window is spelled."""
-    document = {"rules": [{**TEMPLATE, "window": "day"}, TEMPLATE, {**TEMPLATE, "window": "daily"}]}
-
-    assert [("rules[2]", "has the kind, key and window of rules[0]; one rule for each")] == faults_of(document)
-
-
-def test_same_key_may_be_tier_and_user() -> None:
-    """Kind, key and window together must be unique, not each alone."""
-    rules = [
-        TEMPLATE,
-        {**TEMPLATE, "window": "day"},
-        {**TEMPLATE, "kind": "user_override"},
-        {**TEMPLATE, "key": "Free"},
-    ]
-
-    assert 4 == len(parse_rule_set({"rules": rules}, revision=1).rules)
-
-
-def test_id_given_twice_is_refused() -> None:
-    """Ids name rules in events, so that no two rules share one."""
-    rules = [{**TEMPLATE, "id": "a"}, {**TEMPLATE, "key": "pro", "id": "a"}]
-
-    assert [("rules[1].id", "is the id of rules[0]")] == faults_of({"rules": rules})
-
-
-def test_own_id_is_kept() -> None:
-    """A rule may bring its id."""
-    assert "Own_id-1" == parse_rule(id="Own_id-1").id
-
-
-def test_fault_message_is_short() -> None:
-    """A huge value is not repeated in full, nor is a huge number spelled."""
-    assert all(len(message) < 200 for _, message in rule_faults(action="x" * 10_000, revision=2**20_000))
-    assert "huge" in faults_of({"rules": [], "revision": 2**20_000})[0][1]
-
-
-def test_stated_revision_wins() -> None:
-    """A document that knows its revision keeps it."""
-    assert 41 == parse_rule_set({"revision": 41, "rules": []}, revision=7).revision
-    assert 7 == parse_rule_set({"rules": []}, revision=7).revision
-
-
-@pytest.mark.parametrize(
-    ("document", "revision"), [({"revision": 41}, 41), ({"revision": None}, None), ({}, None), ([], None)]
-)
-def test_document_revision_is_told(document: object, revision: int | None) -> None:
-    """The revision can be read without the rules."""
-    assert revision == document_revision(document)
-
-
-def test_faulty_document_revision_is_refused() -> None:
-    """A revision is a positive whole number."""
-    with pytest.raises(RuleSetInvalid, match="revision: must be a whole number"):
-        document_revision({"revision": -1})
-
-
-def test_prices_are_read() -> None:
-    """A rule set's prices are a list or a book; tests/unit/test_price_parsing.py has their fields."""
-    price = {"provider": "p", "model": "m", "input_usd_per_million": "3", "output_usd_per_million": 15}
-    usage = Usage(provider="p", model="m", input_tokens=1_000_000)
-
-    for prices in ([price], {"version": "v", "models": [price]}):
-        book = parse_rule_set({"rules": [], "prices": prices}, revision=1).prices
-        assert Priced(3_000_000_000, book.version) == book.price(usage, 0)
-
-
-def test_second_price_for_a_model_is_refused() -> None:
-    """One price for each provider and model."""
-    price = {"model": "m", "input_usd_per_million": 1, "output_usd_per_million": 2}
-
-    assert ["prices[1]"] == paths_of(faults_of({"rules": [], "prices": [price, price]}))
-
-
 names = st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
 amounts = st.integers(min_value=0, max_value=8_000_000_000_000_000).map(
     lambda nanos: f"{nanos // 10**9}.{nanos % 10**9:09d}"
@@ -476,58 +316,3 @@ rules = st.builds(
     ),
     calendar_fields,
 )
-documents = st.fixed_dictionaries(
-    {
-        "rules": st.lists(
-            rules, max_size=5, unique_by=lambda rule: (rule["kind"], rule["key"], rule.get("window", "month"))
-        )
-    },
-    optional={
-        "revision": st.integers(1, 2**53 - 1),
-        "workspace": calendar_fields,
-        "prices": st.lists(
-            st.fixed_dictionaries(
-                {"model": names, "input_usd_per_million": amounts, "output_usd_per_million": amounts},
-                optional={"provider": names},
-            ),
-            max_size=3,
-            unique_by=lambda price: (price.get("provider", "").lower(), price["model"].lower()),
-        ),
-    },
-)
-
-
-@given(documents)
-def test_dumped_rule_set_reads_back_the_same(document: dict[str, object]) -> None:
-    """A rule set survives the way through JSON in every field."""
-    rule_set = parse_rule_set(document, revision=1)
-
-    assert rule_set == parse_rule_set(json.loads(json.dumps(dump_rule_set(rule_set))), revision=99)
-
-
-def test_dump_leaves_out_what_follows_from_elsewhere() -> None:
-    """A default policy and the workspace's calendar are not pinned, so that they follow later edits."""
-    document = dump_rule_set(parse_rule_set({"rules": [TEMPLATE]}, revision=3))
-
-    expected = {
-        "id": rule_id(RuleKind.TIER_TEMPLATE, "free", WindowType.MONTH),
-        "kind": "tier_template",
-        "key": "free",
-        "limit_usd": "5.00",
-        "window": "month",
-        "action": "warn",
-        "alert_thresholds_pct": [80],
-        "status": "active",
-    }
-    assert [expected] == document["rules"]
-
-
-def test_rule_set_is_indexed_by_key() -> None:
-    """The rules of a tier and of a user are found by one look-up, in the document's order."""
-    rules = [{**TEMPLATE, "window": window} for window in ("day", "month")] + [
-        {**TEMPLATE, "kind": "user_override", "key": "u"}
-    ]
-    rule_set: RuleSet = parse_rule_set({"rules": rules}, revision=1)
-
-    assert rule_set.rules[:2] == rule_set.templates["free"]
-    assert rule_set.rules[2:] == rule_set.overrides["u"]
