@@ -65,7 +65,7 @@ local function run(run_keys, run_arguments)
   for index = 1, count do
     batch[index] = next_operation()
   end
-  read_counters_ahead(batch)
+  accounts.read_ahead(batch)
   for index = 1, count do
     local operation = batch[index]
     answers[index] = operations[operation.op](operation)

@@ -121,7 +121,7 @@ local function run(run_keys, run_arguments)
   for index = 1, count do
     batch[index] = next_operation()
   end
-  read_counters_ahead(batch)
+  accounts.read_ahead(batch)
   for index = 1, count do
     answers[index] = restore(batch[index], real_ms)
   end

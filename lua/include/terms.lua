@@ -6,20 +6,25 @@
 --   tier on_expiry    charge or release; on_unpriced: nano-USD to charge, empty for the estimate
 -- The keys of its counters, totals and tallies are not in KEYS: they have the same hash tag, so the same slot.
 local MAX_KNOWN_TERMS = 4096
-local known_terms, known_terms_count = {}, 0 -- parsed ones by prefix and text, kept for the next runs of a function
-local moved_terms = {} -- those whose totals this run has not moved yet
+
+-- All in one table, because a program may have 200 locals.
+local accounts = {
+  known = {}, -- parsed terms by prefix and text, kept for the next runs of a function
+  known_count = 0,
+  moved = {}, -- terms whose totals this run has not moved yet
+}
 
 at_begin(function()
-  for _, terms in ipairs(moved_terms) do -- of a run that has failed
+  for _, terms in ipairs(accounts.moved) do -- of a run that has failed
     terms.spend, terms.calls, terms.is_moved = 0, 0, false
   end
-  moved_terms = {}
-  if known_terms_count > MAX_KNOWN_TERMS then
-    known_terms, known_terms_count = {}, 0
+  accounts.moved = {}
+  if accounts.known_count > MAX_KNOWN_TERMS then
+    accounts.known, accounts.known_count = {}, 0
   end
 end)
 
-local function parse_terms(text)
+function accounts.parse(text)
   local context, windows, tiers, budgets, tier, on_expiry, on_unpriced = take_apart(text, '\28', 7)
   local terms = {
     context = context,
@@ -56,15 +61,15 @@ end
 local function terms_of(record)
   local terms = record.terms
   if not terms then
-    local known, text = known_terms[prefix], record.fields.plan
+    local known, text = accounts.known[prefix], record.fields.plan
     if not known then
       known = {}
-      known_terms[prefix] = known
+      accounts.known[prefix] = known
     end
     terms = known[text]
     if not terms then
-      terms = parse_terms(text)
-      known[text], known_terms_count = terms, known_terms_count + 1
+      terms = accounts.parse(text)
+      known[text], accounts.known_count = terms, accounts.known_count + 1
     end
     record.terms = terms
   end
@@ -72,7 +77,7 @@ local function terms_of(record)
 end
 
 -- Reads the counters and totals of records in one command, before they are used one by one.
-local function read_counters_of(list)
+function accounts.read_counters(list)
   local names, windows, seen = {}, {}, {}
   local function want(key, window)
     if not seen[key] and not counters[key] then
@@ -101,7 +106,7 @@ local function read_counters_of(list)
 end
 
 -- Does so for the records that a batch is about, as far as they are known.
-local function read_counters_ahead(batch)
+function accounts.read_ahead(batch)
   local list = {}
   for _, operation in ipairs(batch) do
     local record = operation.stored and load_record(operation.record_key, operation.stored)
@@ -109,7 +114,7 @@ local function read_counters_ahead(batch)
       list[#list + 1] = record
     end
   end
-  read_counters_of(list)
+  accounts.read_counters(list)
 end
 
 local function counters_of(record)
@@ -126,21 +131,21 @@ local function counters_of(record)
 end
 
 -- Moves what the run owes to the totals of terms.
-local function move_totals(terms)
+function accounts.move_totals(terms)
   for _, total in ipairs(terms.totals) do
     add(load_total(total.key, total.window), terms.spend, 0, terms.calls)
   end
   terms.spend, terms.calls = 0, 0
 end
 
-local function move_all_totals()
-  for _, terms in ipairs(moved_terms) do
+function accounts.move_all_totals()
+  for _, terms in ipairs(accounts.moved) do
     if terms.spend ~= 0 or terms.calls ~= 0 then
-      move_totals(terms)
+      accounts.move_totals(terms)
     end
     terms.is_moved = false
   end
-  moved_terms = {}
+  accounts.moved = {}
 end
 
 -- Moves money on every counter and total of a record.
@@ -151,11 +156,11 @@ local function move(record, spend, held, calls)
   local terms = terms_of(record)
   if math.abs(terms.spend + spend) > MAX_EXACT then
     flush_all_totals() -- a total that is lessened must have what calls of this run have added
-    move_totals(terms)
+    accounts.move_totals(terms)
   end
   terms.spend, terms.calls = terms.spend + spend, terms.calls + calls
   if not terms.is_moved then
     terms.is_moved = true
-    moved_terms[#moved_terms + 1] = terms
+    accounts.moved[#accounts.moved + 1] = terms
   end
 end

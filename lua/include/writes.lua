@@ -16,7 +16,7 @@ end
 -- the record that keeps it from being charged again. Returns where the data stands now; nothing if nothing changed.
 local function write_all(stream, tiers_key, lineage_key, max_events)
   flush_all_totals()
-  move_all_totals()
+  accounts.move_all_totals()
   load_breakdown()
   local place = {}
   if touched[1] or changed_records[1] then
