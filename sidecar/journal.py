@@ -65,8 +65,9 @@ class Journal:
 
     `open` has what the store has not acknowledged, oldest first; `known` the lineage of each partition up to which
     everything is in the store's data, and `last` the last place that was noted in it since; `recovering` has the
-    partitions that have lost some of it. `on_change` is called when any of them changed, `on_work` when there is
-    something to replay, `on_failure` when something could not be kept; `replan` is asked for the plans of other times.
+    partitions that have lost some of it; `stray` the last place of each other lineage in which something was noted.
+    `on_change` is called when any of them changed, `on_work` when there is something to replay, `on_failure` when
+    something could not be kept; `replan` is asked for the plans of other times.
     """
 
     def __init__(self, directory: Path, *, limits: LogLimits, now_ms: Callable[[], int], landing_ms: int) -> None:
@@ -75,6 +76,7 @@ class Journal:
         self.known: dict[int, str] = {}
         self.recovering: set[int] = set()
         self.last: dict[int, Place] = {}
+        self.stray: dict[int, dict[str, int]] = {}
         self.on_change: Callable[[], None] = lambda: None
         self.on_failure: Callable[[], None] = lambda: None
         self.on_work: Callable[[], None] = lambda: None
@@ -189,9 +191,9 @@ class Journal:
         """Note that everything that was journaled so far is in the data of this lineage, the last of it at `place`."""
         self.known[partition] = lineage
         self.last.pop(partition, None)
+        self.recovering.discard(partition)
         if place is not None:
             self.look_at(partition, place)
-        self.recovering.discard(partition)
         self.log.write(lineage_entry(partition, lineage))
         self.on_change()
 
@@ -201,14 +203,22 @@ class Journal:
 
     def look_at(self, partition: int, place: Place) -> None:
         """Remember the last place, or notice that the store's data is another than it was."""
-        if self.known.get(partition) == place.lineage:
+        if partition in self.recovering:  # What is told late may have come too late for this recovery.
+            self._stray(partition, place)
+        elif self.known.get(partition) == place.lineage:
             last = self.last.get(partition)
             if last is None or last.number < place.number:
                 self.last[partition] = place
         elif self.known.get(partition) is None:  # The first that this journal notes of it: the rest follows.
             self.know(partition, place.lineage, place)
         else:
-            self.on_work()
+            self._stray(partition, place)
+
+    def _stray(self, partition: int, place: Place) -> None:
+        """Remember the last place of a lineage that is not known, or not any more: the replay looks if it is gone."""
+        numbers = self.stray.setdefault(partition, {})
+        numbers[place.lineage] = max(place.number, numbers.get(place.lineage, 0))
+        self.on_work()
 
     def _done_entry(self, partition: int, place: Place, rows: Callable[[], list[Row]]) -> bytes:
         return self._writer.batch(partition, place, rows())

@@ -126,17 +126,32 @@ class Replayer:
         lost: dict[int, Lineage] = {}
         for partition in self._to_look_at():
             lineage = await _bounded(self._ledger.lineage(partition))
-            known, last = self._journal.known.get(partition), self._journal.last.get(partition)
-            if known == lineage.current:
-                continue
-            if known is None or (last is not None and lineage.has(last)):
-                self._journal.know(partition, lineage.current)
+            if partition not in self._journal.recovering and self._has_all(partition, lineage):
+                self._note_as_there(partition, lineage)
             else:
                 self._journal.recovering.add(partition)
                 lost[partition] = lineage
         if lost:
             await self._recover(lost)
         await self._replay_open()
+
+    def _has_all(self, partition: int, lineage: Lineage) -> bool:
+        """Say whether the data of a partition has everything that was journaled of it, also what was told late."""
+        known, last = self._journal.known.get(partition), self._journal.last.get(partition)
+        if known not in {None, lineage.current} and (last is None or not lineage.has(last)):
+            return False
+        return self._has_stray(partition, lineage)
+
+    def _has_stray(self, partition: int, lineage: Lineage) -> bool:
+        return all(lineage.has(Place(*place)) for place in self._journal.stray.get(partition, {}).items())
+
+    def _note_as_there(self, partition: int, lineage: Lineage) -> None:
+        """Note that nothing is lost up to here."""
+        number = self._journal.stray.pop(partition, {}).get(lineage.current)
+        if self._journal.known.get(partition) != lineage.current:
+            self._journal.know(partition, lineage.current)
+        if number is not None:
+            self._journal.look_at(partition, Place(lineage.current, number))
 
     def _to_look_at(self) -> list[int]:
         """Return the partitions whose turn it is, and those that are not what they were."""
@@ -155,11 +170,27 @@ class Replayer:
         """Do again what partitions have lost; until then their limits are not known."""
         log.warning("the store's data has changed under this sidecar: the journal looks for what was lost")
         self._journal.on_change()
+        for partition in lost:  # What was noted so far is read below.
+            self._journal.stray.pop(partition, None)
         await self._journal.log.flush()
+        reader = Reader()
+        counted = await self._do_lost_again(lost, reader)
+        for partition, lineage in lost.items():
+            if self._has_stray(partition, lineage):
+                self._journal.know(partition, lineage.current, self._ledger.places[partition])
+            else:
+                self.wake()  # An answer of before the loss has come after its file was read: once more.
+        told = ", ".join(f"{number} {result}" for result, number in counted.items() if number)
+        log.warning("what the store had lost was done again: %s", told or "nothing")
+        if reader.unknown_plans:
+            log.error("%d operations cannot be done again: their plans were damaged", reader.unknown_plans)
+
+    async def _do_lost_again(self, lost: dict[int, Lineage], reader: Reader) -> dict[Restored, int]:
+        """Go through the journal's files; returns what came of the operations that were lost."""
         lineages = {partition: lineage.current for partition, lineage in lost.items()}
         if lineages != self._recovery.lineages:
             self._recovery.lineages, self._recovery.done = lineages, set()
-        reader, counted = Reader(), dict.fromkeys(Restored, 0)
+        counted = dict.fromkeys(Restored, 0)
 
         def survives(partition: int, place: Place) -> bool:
             return partition not in lost or lost[partition].has(place)
@@ -176,12 +207,7 @@ class Replayer:
                     await self._wait_for_hold(restore)
             if segment is not segments[-1]:
                 self._recovery.done.add(segment.path)
-        for partition, lineage in lost.items():
-            self._journal.know(partition, lineage.current, self._ledger.places[partition])
-        told = ", ".join(f"{number} {result}" for result, number in counted.items() if number)
-        log.warning("what the store had lost was done again: %s", told or "nothing")
-        if reader.unknown_plans:
-            log.error("%d operations cannot be done again: their plans were damaged", reader.unknown_plans)
+        return counted
 
     async def _replay_open(self) -> None:
         """Do what the store has not acknowledged, oldest first."""

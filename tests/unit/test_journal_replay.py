@@ -125,6 +125,58 @@ async def test_the_first_batch_of_all_is_missed_when_the_store_loses_it(tmp_path
         assert {Restored.APPLIED: 1} == await lost.replay(journal)
 
 
+async def test_an_answer_of_before_the_loss_that_comes_after_the_recovery_is_done_again(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """Its reply was long on the way; catches a journal that is read once a loss."""
+    lost = Stage()
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        await admit(stage, journal, 1, [stage.check(request_id="before")])
+        lost.lineage = Lineage("second", {})
+        assert {Restored.APPLIED: 1} == await lost.replay(journal)
+        await admit(stage, journal, 2, [stage.check(request_id="late")])
+        assert {Restored.KNOWN: 1, Restored.APPLIED: 1} == await lost.replay(journal)
+        assert {} == await lost.replay(journal)
+        assert not journal.recovering
+
+
+async def test_an_answer_of_before_the_loss_that_comes_in_the_middle_of_the_recovery_is_done_again(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """The partition goes on recovering until it is there; catches one that is known too early, also by a restart."""
+    lost = Stage()
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        await admit(stage, journal, 1, [stage.check(request_id="before")])
+        lost.lineage = Lineage("second", {})
+
+        async def restore(restores: Sequence[Restore]) -> list[Restored]:
+            lost.restore = lost.under_test.ledger.restore
+            await admit(stage, journal, 2, [stage.check(request_id="late")])
+            return await lost.under_test.ledger.restore(restores)
+
+        lost.restore = restore
+        assert {Restored.APPLIED: 1} == await lost.replay(journal)
+        assert {0} == journal.recovering
+        assert {Restored.KNOWN: 1, Restored.APPLIED: 1} == await lost.replay(journal)
+        assert not journal.recovering
+
+
+async def test_an_answer_that_tells_of_new_data_before_anybody_has_looked_is_not_lost(
+    tmp_path: Path, stage: Stage
+) -> None:
+    """The server was started anew and has everything: nothing is done again."""
+    async with opened(tmp_path) as journal:
+        await stage.replay(journal)
+        await admit(stage, journal, 1, [stage.check()])
+        journal.look_at(0, Place("second", 2))
+        stage.lineage = Lineage("second", {"first": 1})
+        assert {} == await stage.replay(journal)
+        assert Place("second", 2) == journal.last[0]
+        assert {} == journal.stray
+
+
 class Unsteady:
     """A store that leaves every other question of a replay unanswered, and counts the operations it was given."""
 
