@@ -60,5 +60,6 @@ SCENARIOS = [
         title="FLUSHALL under load, twice",
         bound="nothing that the sidecars know: their journals bring it back",
         run=partial(run, flush),
+        fast=True,
     ),
 ]

@@ -37,7 +37,7 @@ async def run(stage: Stage) -> None:
 
 SCENARIO = Scenario(
     name="calls-given-up",
-    title=f"Callers give up {SHARE:.0%} of their calls at random moments",
+    title=f"Callers give up {SHARE:.0%} of their calls after up to 10 ms, unless they are answered before",
     bound="nothing; no answer reaches another caller",
     run=run,
     fast=True,

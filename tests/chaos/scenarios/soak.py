@@ -34,6 +34,7 @@ async def run(stage: Stage) -> None:
     load = await stage.load([sidecar.url for sidecar in sidecars], callers=CALLERS, pause_s=CALLERS / CALLS_PER_S)
     async with redis.Redis.from_url(store.url) as client:
         looks = await _watch(load, sidecars)
+        await load.finish()
         memory, keys = await client.info("memory"), await client.dbsize()
     warm, end = looks[round(WARM_UP_SHARE * LOOKS) - 1], looks[-1]
     growth = end[0] / warm[0] - 1
