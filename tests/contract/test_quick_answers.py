@@ -15,10 +15,7 @@ from ledger.errors import StoreUnavailable
 from sidecar.api import connection, quick_answers
 from sidecar.api.quick_answers import KnownHead, QuickAnswers
 from tests.support.edge import Edge, running_edge
-
-DEADLINE_S = 20
-CHECK = {"user_id": "carol", "tier": "pro", "cost_usd": 0.25}
-Answer = tuple[int, str, Any]
+from tests.support.raw_caller import CHECK, DEADLINE_S, Answer, Caller, check, post, until_some
 
 
 @pytest_asyncio.fixture(loop_scope="function")
@@ -43,59 +40,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return bodies
 
 
-class Caller:
-    """One connection, raw."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def open(cls, edge: Edge) -> "Caller":
-        """Connect to the decision listener."""
-        host, port = edge.url.removeprefix("http://").split(":")
-        return cls(*await asyncio.open_connection(host, int(port)))
-
-    async def answer(self) -> Answer:
-        """Read one answer: status, content type, body."""
-        async with asyncio.timeout(DEADLINE_S):
-            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
-            fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
-            body = await self.reader.readexactly(int(fields["content-length"]))
-        decode = msgpack.unpackb if "msgpack" in fields["content-type"] else orjson.loads
-        return int(head.split(" ")[1]), fields["content-type"], decode(body)
-
-    async def ask(self, *requests: bytes) -> list[Answer]:
-        """Send requests at once; read their answers."""
-        self.writer.write(b"".join(requests))
-        return [await self.answer() for _ in requests]
-
-    async def close(self) -> None:
-        """Hang up."""
-        self.writer.close()
-        await self.writer.wait_closed()
-
-
 @pytest_asyncio.fixture(loop_scope="function")
 async def caller(edge: Edge) -> AsyncIterator[Caller]:
     """A connection to the edge."""
     opened = await Caller.open(edge)
     yield opened
     await opened.close()
-
-
-def post(operation: str, body: object, *headers: str, raw: bytes | None = None) -> bytes:
-    """Return a request."""
-    data = orjson.dumps(body) if raw is None else raw
-    head = [f"POST /v1/{operation} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(data)}", *headers]
-    if not any(header.startswith("Content-Type") for header in headers):
-        head.append("Content-Type: application/json")
-    return "\r\n".join(head).encode() + b"\r\n\r\n" + data
-
-
-def check(number: int, **changes: object) -> bytes:
-    """Return a check; all of them have heads of one length."""
-    return post("check", {**CHECK, "request_id": f"c-{number:06}", **changes})
 
 
 LIFE = [
@@ -110,13 +60,17 @@ LIFE = [
 ]
 
 
+def _lives(number: int) -> list[tuple[str, str]]:
+    return [(name, orjson.dumps(body).decode().replace("{}", str(number))) for name, body in LIFE]
+
+
 @pytest.mark.parametrize("is_msgpack", [False, True])
 async def test_every_operation_is_answered_as_before(caller: Caller, quick: list[bytes], is_msgpack: bool) -> None:
     """Decisions, settlements and problems, in both formats, but for the numbers that count up."""
     headers = ["Content-Type: application/msgpack"] if is_msgpack else []
     seen: list[list[Answer]] = []
     for number in range(2):
-        texts = [(name, orjson.dumps(body).decode().replace("{}", str(number))) for name, body in LIFE]
+        texts = _lives(number)
         bodies = [msgpack.packb(orjson.loads(text)) if is_msgpack else text.encode() for _, text in texts]
         requests = [post(name, None, *headers, raw=body) for (name, _), body in zip(texts, bodies, strict=True)]
         seen.append([(await caller.ask(request))[0] for request in requests])
@@ -136,18 +90,53 @@ async def test_requests_in_one_segment_are_answered_in_order(caller: Caller, qui
     assert 29 == len(quick)
 
 
-async def test_a_request_in_pieces_is_put_together(caller: Caller, quick: list[bytes]) -> None:
+async def test_a_request_in_pieces_is_put_together(caller: Caller, edge: Edge, quick: list[bytes]) -> None:
     """A body that follows its head is waited for; a head in pieces is aiohttp's, and the next one is quick again."""
     await caller.ask(check(0))
     for number, cut in ((1, 40), (2, len(check(0)) - 5), (3, len(check(0)) - len(orjson.dumps(CHECK)) - 20)):
         request = check(number)
         caller.writer.write(request[:cut])
-        await caller.writer.drain()
-        await asyncio.sleep(0)
+        await until_some(edge, lambda each, size=cut: size in (len(each._held), len(each._given or b"")))
         caller.writer.write(request[cut:])
         assert f"c-{number:06}" == (await caller.answer())[2]["request_id"]
     await caller.ask(check(4))
-    assert b"c-000004" in quick[-1]
+    assert [f"c-{number:06}" for number in (2, 3, 4)] == [orjson.loads(body)["request_id"] for body in quick]
+
+
+async def test_an_answer_waits_for_those_before_it(caller: Caller, edge: Edge, quick: list[bytes]) -> None:
+    """A settle that comes while a check is under way is answered after it, although the store would be faster."""
+    for number in range(2):
+        await caller.ask(*[post(name, orjson.loads(body)) for name, body in _lives(number)[:1]])
+    settles = [post("settle", {"user_id": "alice", "request_id": f"r-{number}", "cost_usd": 1}) for number in range(2)]
+    await caller.ask(settles[0])
+    await caller.ask(check(0))
+    edge.ledger.gate.close()
+    caller.writer.write(check(1))
+    await edge.ledger.gate.until_arrived(1)
+    caller.writer.write(settles[1])
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(caller.reader.readexactly(1), 0.1)
+    edge.ledger.gate.open()
+    assert ["c-000001", "r-1"] == [(await caller.answer())[2]["request_id"] for _ in range(2)]
+    assert 3 == len(quick)
+
+
+async def test_what_only_looks_like_a_request_is_none(caller: Caller, edge: Edge, quick: list[bytes]) -> None:
+    """A piece of a body, or of a head, that is a known request byte for byte is still a piece: nothing is charged."""
+    await caller.ask(check(0))
+    outer = post("check", None, raw=b" " * 20 + check(1))
+    cut = len(outer) - len(check(1))
+    caller.writer.write(outer[:cut])
+    await until_some(edge, lambda each: len(each._given or b"") == cut)
+    caller.writer.write(outer[cut:])
+    assert 400 == (await caller.answer())[0]
+    begun = b"POST /v1/check HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Piece: "
+    assert 0.5 == (await caller.ask(check(2) + begun))[0][2]["spend_usd"]
+    caller.writer.write(check(3))
+    assert (await asyncio.wait_for(caller.reader.readuntil(b"\r\n"), DEADLINE_S)).startswith(
+        (b"HTTP/1.0 400", b"HTTP/1.1 400")
+    )
+    assert 1 == len(quick)
 
 
 async def test_a_wrong_body_under_a_known_head_is_a_problem(caller: Caller, quick: list[bytes]) -> None:
@@ -239,7 +228,9 @@ async def test_old_http_and_chunks_are_aiohttps(edge: Edge, caller: Caller, quic
     await old.close()
 
 
-async def test_a_caller_that_has_gone_is_charged_all_the_same(edge: Edge, caller: Caller, quick: list[bytes]) -> None:
+async def test_a_caller_that_has_gone_is_charged_all_the_same(
+    edge: Edge, caller: Caller, quick: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     """As by the general way: the decision was made; only its answer has nowhere to go."""
     await caller.ask(check(0))
     edge.ledger.gate.close()
@@ -247,9 +238,11 @@ async def test_a_caller_that_has_gone_is_charged_all_the_same(edge: Edge, caller
     gone.writer.write(check(1))
     await edge.ledger.gate.until_arrived(1)
     await gone.close()
+    await until_some(edge, lambda each: each.transport is None)
     edge.ledger.gate.open()
     assert 0.75 == (await caller.ask(check(2)))[0][2]["spend_usd"]
     assert 2 == len(quick)
+    assert [] == [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_a_stop_lets_what_is_under_way_be_answered(tmp_path: Path, quick: list[bytes]) -> None:
@@ -279,20 +272,13 @@ async def test_a_caller_that_does_not_read_is_not_read_either(tmp_path: Path, qu
         caller.writer.transport.pause_reading()  # type: ignore[attr-defined]
         requests = 600  # More answers than the kernel's buffer and the transport's hold; in one piece.
         caller.writer.write(b"".join(check(number) for number in range(requests)))
-        await _until_it_stands_still(edge)
+        await until_some(edge, lambda each: each._draining is not None)
         assert 0 < len(quick) < requests
         caller.writer.transport.resume_reading()  # type: ignore[attr-defined]
         answers = [await caller.answer() for _ in range(requests)]
         assert [f"c-{number:06}" for number in range(requests)] == [answer["request_id"] for _, _, answer in answers]
         assert requests == len(quick)
         await caller.close()
-
-
-async def _until_it_stands_still(edge: Edge) -> None:
-    """Wait until an answer waits for its caller."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not any(getattr(each, "_draining", None) for each in edge.listeners._decision.server.connections):  # noqa: ASYNC110 - nothing tells
-            await asyncio.sleep(0)
 
 
 async def test_heads_are_bounded(caller: Caller, monkeypatch: pytest.MonkeyPatch, quick: list[bytes]) -> None:
