@@ -49,7 +49,7 @@ end
 
 -- @include resolve_answers settle hold_states direct_charges
 
-local operations = { settle = settle, release = release, extend = extend, expire = expire, record = direct.charge }
+local operations = { settle = settles.settle, release = holding.release, extend = holding.extend, expire = holding.expire, record = direct.charge }
 
 local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)
@@ -76,6 +76,6 @@ local function run(run_keys, run_arguments)
     place = lineages.standing(lineage_key)
   end
   answers[#answers + 1] = place
-  write_unattributed()
+  settles.write_unattributed()
   return answers
 end

@@ -65,7 +65,7 @@ function restored.ending(operation)
       return { 'missing' }
     end
   end
-  local ends = { settle = settle, release = release, extend = extend }
+  local ends = { settle = settles.settle, release = holding.release, extend = holding.extend }
   local status = ends[operation.op](operation)[1]
   local words = { ok = 'applied', replay = 'known', missing = 'missing' }
   return { words[status] or 'conflict' }
@@ -128,7 +128,7 @@ local function run(run_keys, run_arguments)
   set_clock(real_ms)
   count_labels()
   local place = write_all(events_key, tiers_key, lineage_key, max_events)
-  write_unattributed()
+  settles.write_unattributed()
   if not place[1] then
     place = lineages.standing(lineage_key)
   end

@@ -18,7 +18,7 @@ end
 function direct.fault_of_charge(operation)
   local at_ms, plan = operation.reserved_at_ms, operation.plan
   if at_ms and now_ms - at_ms > RECORD_TTL_MS then
-    return unattributed(operation, 'too_old')
+    return settles.unattributed(operation, 'too_old')
   end
   if not at_ms and (now_ms < plan.valid_from_ms or now_ms >= plan.valid_until_ms) then
     return { 'stale', now_ms }
@@ -40,7 +40,7 @@ function direct.keep_charge(operation, record, amount)
     'group', operation.label.group,
     'amount', digits(amount),
   })
-  note_usage(operation, record)
+  settles.note_usage(operation, record)
 end
 
 function direct.charge(operation)

@@ -1,8 +1,11 @@
 -- Release gives a hold back, extend keeps it alive, expire resolves what is due.
+-- All in one table, because a program may have 200 locals.
+local holding = {}
+
 local MAX_HOLD_MS = 24 * 3600 * 1000
 
 -- Returns the hold that release and extend are about, or the answer that there is none.
-local function find_hold(operation)
+function holding.find_hold(operation)
   local record = load_record(operation.record_key, operation.stored)
   if not is_admitted(record) then
     return nil, { 'missing' }
@@ -16,8 +19,8 @@ local function find_hold(operation)
   return record, nil
 end
 
-local function release(operation)
-  local record, fault = find_hold(operation)
+function holding.release(operation)
+  local record, fault = holding.find_hold(operation)
   if fault then
     return fault
   end
@@ -36,8 +39,8 @@ local function release(operation)
   return conclude(operation, record, 'released', answer, used, fields.model)
 end
 
-local function extend(operation)
-  local record, fault = find_hold(operation)
+function holding.extend(operation)
+  local record, fault = holding.find_hold(operation)
   if fault then
     return fault
   end
@@ -55,7 +58,7 @@ local function extend(operation)
 end
 
 -- Resolves the user's due holds and puts the user's next deadline into the partition's index.
-local function expire(operation)
+function holding.expire(operation)
   resolve_due(operation.holds_key)
   local wait_ms = until_next_deadline(operation.holds_key)
   if wait_ms < 0 then

@@ -1,4 +1,7 @@
 -- Settle: the actual replaces the estimate. A known actual is never refused because of a limit.
+-- All in one table, because a program may have 200 locals.
+local settles = {}
+
 
 local FUTURE_TOLERANCE_MS = 5 * 60 * 1000 -- a sidecar's clock that is ahead must not lose a known actual
 
@@ -8,7 +11,7 @@ at_begin(function()
   unattributed_amounts = {}
 end)
 
-local function write_unattributed()
+function settles.write_unattributed()
   for _, amount in ipairs(unattributed_amounts) do
     redis.pcall('HINCRBY', unattributed_key, 'count', 1)
     redis.pcall('HINCRBY', unattributed_key, 'nanos', digits(amount))
@@ -17,7 +20,7 @@ local function write_unattributed()
 end
 
 -- Keeps a settle that belongs to no hold, once a request id, and answers `status`.
-local function unattributed(operation, status)
+function settles.unattributed(operation, status)
   local record = load_record(operation.record_key, operation.stored)
   if record.exists then
     return { status }
@@ -33,7 +36,7 @@ local function unattributed(operation, status)
 end
 
 -- Notes in the record what was used and how it was priced. A settle by amount keeps the model of the reserve.
-local function note_usage(operation, record)
+function settles.note_usage(operation, record)
   local fields, label = changing(record), operation.label
   fields.price_version, fields.input, fields.output = label.price_version, operation.input, operation.output
   fields.unpriced = operation.amount and '' or '1'
@@ -43,7 +46,7 @@ local function note_usage(operation, record)
 end
 
 -- Charges a settle whose hold is not known any more, under its own id, in the windows of the reserve.
-local function reconstruct(operation)
+function settles.reconstruct(operation)
   local plan, record = operation.plan, load_record(operation.record_key, operation.stored)
   local is_unpriced = not operation.amount
   local amount = operation.amount or plan.on_unpriced or 0
@@ -61,7 +64,7 @@ local function reconstruct(operation)
     'plan', plan.hold_text,
     'settle_sent', operation.sent,
   })
-  note_usage(operation, record)
+  settles.note_usage(operation, record)
   local found, call = lines_of(record), call_of(record)
   log_event('reconstructed', call, amount, 'reconstructed', found, fullest(found))
   if is_unpriced then
@@ -72,27 +75,27 @@ local function reconstruct(operation)
   return conclude(operation, record, 'settled', answer, new_sum(), record.fields.model)
 end
 
-local function settle_unknown(operation)
+function settles.settle_unknown(operation)
   local reserved_at_ms = operation.reserved_at_ms
   if not reserved_at_ms then
-    return unattributed(operation, 'missing')
+    return settles.unattributed(operation, 'missing')
   end
   if reserved_at_ms > now_ms + FUTURE_TOLERANCE_MS then
     return { 'future' }
   end
   if now_ms - reserved_at_ms > RECORD_TTL_MS or not operation.plan then
-    return unattributed(operation, 'too_old')
+    return settles.unattributed(operation, 'too_old')
   end
-  return reconstruct(operation)
+  return settles.reconstruct(operation)
 end
 
 -- The amount of a usage without a price: the rule's flat charge, else the estimate.
-local function amount_of(operation, record)
+function settles.amount_of(operation, record)
   return operation.amount or terms_of(record).on_unpriced or tonumber(record.fields.amount)
 end
 
 -- Logs what a settlement found: it came late, it cost more than was held, it had no price.
-local function log_settlement(operation, record, state_before, actual)
+function settles.log_settlement(operation, record, state_before, actual)
   local excess = actual - tonumber(record.fields.amount)
   if state_before == 'open' and excess <= 0 and operation.amount then
     return
@@ -114,43 +117,43 @@ local function log_settlement(operation, record, state_before, actual)
 end
 
 -- Replaces what the hold holds or has charged by the actual amount.
-local function replace(operation, record, state_before)
+function settles.replace(operation, record, state_before)
   local fields, used = changing(record), usage_of(record)
-  local model, actual = fields.model, amount_of(operation, record)
+  local model, actual = fields.model, settles.amount_of(operation, record)
   local held = state_before == 'open' and tonumber(fields.amount) or 0
   move(record, actual - tonumber(fields.charged), -held, state_before == 'released' and 1 or 0)
   fields.charged, fields.settle_sent = digits(actual), operation.sent
-  note_usage(operation, record)
-  log_settlement(operation, record, state_before, actual)
+  settles.note_usage(operation, record)
+  settles.log_settlement(operation, record, state_before, actual)
   local lines = warn_after_charge(record, actual)
   local answer = settlement_text(record, lines, state_before, operation.amount and 0 or 1)
   return conclude(operation, record, 'settled', answer, used, model)
 end
 
 -- A second settle: a replay, the one correction of an amount that had no price, or a conflict.
-local function settle_again(operation, record)
+function settles.settle_again(operation, record)
   if record.fields.settle_sent == operation.sent then
     return reply('replay', record, record.fields.settle_answer)
   end
   if record.fields.unpriced == '1' and operation.amount then
-    return replace(operation, record, 'settled')
+    return settles.replace(operation, record, 'settled')
   end
   return { 'conflict', 'already_settled' }
 end
 
-local function settle(operation)
+function settles.settle(operation)
   local record = load_record(operation.record_key, operation.stored)
   if not is_admitted(record) then
-    return settle_unknown(operation)
+    return settles.settle_unknown(operation)
   end
   if record.fields.state == 'charged' then
     return { 'conflict', 'not_a_hold' }
   end
   if record.fields.state == 'settled' then
-    return settle_again(operation, record)
+    return settles.settle_again(operation, record)
   end
   if is_due(record) then
     expire_hold(record, operation.holds_key)
   end
-  return replace(operation, record, record.fields.state)
+  return settles.replace(operation, record, record.fields.state)
 end
