@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 SDK := sdk/python
 
-.PHONY: help setup browser deploy-tools system-tools docs sbom providers npm-sdk screenshots demo run test chaos soak \
+.PHONY: help setup browser deploy-tools system-tools docs sbom providers npm-sdk screenshots demo run test random chaos soak \
 	lint check format bench bench-quick bench-full bench-tools lock replay-real clean
 
 help:
@@ -17,6 +17,7 @@ help:
 	@echo "make test         all tests"
 	@echo "make chaos        break things under load, compare with the truth; renews the table of docs/reliability.md"
 	@echo "make npm-sdk      the published SDK of LLM Cost Tracker against a sidecar and the page; needs Node"
+	@echo "make random       a million random operations on a real server and on the ledger in memory"
 	@echo "make soak         an hour of calls: memory and keys stay flat, nothing is lost"
 	@echo "make screenshots  the pictures of docs/images, anew"
 	@echo "make lint         lint, format and types"
@@ -88,6 +89,10 @@ test: setup browser deploy-tools system-tools providers
 # Each scenario prints one line of JSON. One alone: make chaos ONLY=store-killed
 chaos: setup
 	$(BIN)/python -m tests.chaos $(if $(ONLY),$(ONLY),--write)
+
+# Prints its seed; make random SEED=7 repeats that run, OPERATIONS=10000 makes it short.
+random: setup
+	$(BIN)/python -m tests.property.random_operations $(if $(SEED),--seed $(SEED)) $(if $(OPERATIONS),--operations $(OPERATIONS))
 
 # SOAK_MINUTES=60 by default.
 soak: setup
