@@ -139,11 +139,11 @@ class Restores:
         """Log what was allowed without the store, and let its charge fire thresholds. Returns the answer to keep."""
         reason = restore.reason or Reason.STORE_UNAVAILABLE
         fired = [budget.cross_thresholds() for budget in budgets if restore.kind is RestoreKind.CHECK]
+        for budget in budgets:
+            budget.refill()
         if any(fired):
             self._add_event("warned", restore, budgets, strongest(budgets)[1], Reason.THRESHOLD)
             self._log.count_outcomes(budgets, restore.amount_nanos or 0)
-        for budget in budgets:
-            budget.refill()
         outcome, decider = strongest(budgets)
         self._add_event("degraded", restore, budgets, decider, reason)
         if restore.unpriced:
