@@ -77,11 +77,7 @@ local function load_total(key, window, text)
   return total
 end
 
-local function was_counted(key)
-  local counter = counters[key]
-  if counter and counter.touched then
-    return true
-  end
+local function is_stored(key)
   return redis.call('EXISTS', key) == 1
 end
 
@@ -94,11 +90,18 @@ local function seed_counter(counter, source, previous_key)
     return
   end
   if counter.fresh_zone == nil then
-    counter.fresh_zone = not was_counted(previous_key)
+    counter.fresh_zone = not is_stored(previous_key)
+  end
+  local previous = counters[previous_key]
+  if previous and previous.touched then
+    counter.fresh_zone = false
   end
   if counter.fresh_zone and (source.spend ~= 0 or source.calls > 0) then
     counter.spend, counter.calls, counter.seeded = source.spend + source.held, source.calls, true
     set_extra(counter, 'seeded', 1)
+  elseif counter.seeded then -- a restored call has counted the zone's previous window since
+    counter.spend, counter.calls, counter.seeded = 0, 0, nil
+    set_extra(counter, 'seeded', nil)
   end
 end
 
