@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
@@ -28,18 +27,6 @@ async def control(store_url: str) -> AsyncIterator[ControlReads]:
             template("free", 10), rule("ann", 3, window=DAY, action=Action.WARN, thresholds_pct=(50, 80)), revision=4
         )
         yield control
-
-
-def user_path(user_id: str, rest: str = "") -> str:
-    """Return the path of a user as a client must write it."""
-    return f"users/{quote(user_id, safe='')}{rest}"
-
-
-async def user(control: ControlReads, user_id: str, **parameters: str) -> Any:
-    """Return a user's view."""
-    async with control.session.get(f"{control.url}/api/v1/{user_path(user_id)}", params=parameters) as response:
-        assert response.status == 200, await response.text()
-        return await response.json(content_type=None)
 
 
 async def test_a_credit_changes_what_was_spent_and_is_logged(control: ControlReads, store_url: str) -> None:
