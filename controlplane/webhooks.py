@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from controlplane.metrics import Metrics
 from controlplane.sidecars import SidecarBoard, SidecarsNow
-from controlplane.sidecars import Standing as SidecarStanding
 from controlplane.webhook_file import Kind, Webhook
 from controlplane.webhook_notes import health_note
 from controlplane.webhook_sender import WebhookSender
 from controlplane.webhook_teller import WebhookTeller
 from ledger.errors import StoreUnavailable
-from ledger.webhook_queue import WebhookQueue
+from ledger.webhook_queue import DAY_MS, WebhookQueue
 
 if TYPE_CHECKING:
     from ledger.connection import StoreClient
@@ -86,7 +85,7 @@ class HealthWatch:
     """
 
     def __init__(self, tellers: Sequence[WebhookTeller]) -> None:
-        self._tellers = [each for each in tellers if each.webhook.kinds & {Kind.STORE_LOST, Kind.STORE_BACK}]
+        self.tellers = [each for each in tellers if each.webhook.kinds & {Kind.STORE_LOST, Kind.STORE_BACK}]
         self._silent_looks = 0
         self._seen: dict[str, int] = {}
 
@@ -103,26 +102,32 @@ class HealthWatch:
 
     async def note_sidecars(self, now: SidecarsNow) -> None:
         """Take in one look at the sidecars. Raises nothing: what the store does not answer is seen by the next look."""
-        live = {line.state.id: line.state for line in now.lines if line.standing is not SidecarStanding.STALE}
-        troubled = {name for name, state in live.items() if not state.store_ok}
+        troubled = {state.id for state in now.live if not state.store_ok}
         self._seen = {name: self._seen.get(name, 0) + 1 for name in troubled}
         degraded = {name for name, looks in self._seen.items() if looks >= LOOKS}
         at_ms = int(time.time() * 1000)
-        for teller in self._tellers:
+        for teller in self.tellers:
             try:
-                told = await teller.queue.degraded()
-                for name in sorted(degraded - told):
-                    if await teller.queue.note_degraded(name):
-                        teller.put(_sidecar_note(Kind.STORE_LOST, live[name].host, name, at_ms))
-                for name in sorted(told - troubled):
-                    if await teller.queue.note_recovered(name) and name in live:
-                        teller.put(_sidecar_note(Kind.STORE_BACK, live[name].host, name, at_ms))
+                await self._tell_sidecars(teller, now, degraded, at_ms)
             except StoreUnavailable:
                 return
 
+    async def _tell_sidecars(self, teller: WebhookTeller, now: SidecarsNow, degraded: set[str], at_ms: int) -> None:
+        """Tell what is news to a webhook: each look may be older than that of another control plane."""
+        told = await teller.queue.healths()
+        listed = {line.state.id for line in now.lines}
+        old = {name for name, health in told.items() if health.seen_ms < at_ms - DAY_MS}
+        await teller.queue.forget_health(old - listed)
+        for state in now.live:
+            was_degraded = state.id in told and told[state.id].degraded
+            is_news = state.store_ok if was_degraded else state.id in degraded
+            if is_news and await teller.queue.note_health(state.id, degraded=not was_degraded, seen_ms=state.seen_ms):
+                kind = Kind.STORE_BACK if was_degraded else Kind.STORE_LOST
+                teller.put(_sidecar_note(kind, state.host, state.id, at_ms))
+
     def _put(self, kind: Kind) -> None:
         at_ms = int(time.time() * 1000)
-        for teller in self._tellers:
+        for teller in self.tellers:
             teller.put(health_note(kind, what="the store", name="", since=str(at_ms), at_ms=at_ms))
 
 

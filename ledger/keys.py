@@ -149,6 +149,6 @@ class WebhookKeys:
         """The sorted set of what a webhook was told once; score: until when it is remembered, Unix ms."""
         return f"{self.prefix}told:{webhook}"
 
-    def degraded(self, webhook: str) -> str:
-        """The hash of the sidecars that a webhook was told to be degraded, by id."""
-        return f"{self.prefix}degraded:{webhook}"
+    def healths(self, webhook: str) -> str:
+        """The hash of what a webhook was told of sidecars, by id: degraded or recovered, and the report's Unix ms."""
+        return f"{self.prefix}healths:{webhook}"

@@ -12,6 +12,7 @@ from redis.exceptions import ResponseError
 
 from ledger.events import Event, Position, decode_event, parse_stream_id
 from ledger.keys import PartitionKeys, WebhookKeys
+from ledger.scripts import load_script
 from ledger.store_commands import read_each, store_errors
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ TAKEN_OVER_AFTER_MS: Final = 60_000
 FORGOTTEN_AFTER_MS: Final = 3_600_000
 MAX_COUNTED: Final = 10_000
 DAY_MS: Final = 24 * 3600 * 1000
+HEALTH_KEPT_MS: Final = 7 * DAY_MS
+DEGRADED: Final = "degraded"
+RECOVERED: Final = "recovered"
 FROM_NOW: Final = "$"
 FROM_THE_START: Final = "0"
 
@@ -37,6 +41,14 @@ class Backlog:
     pending: int
 
 
+@dataclass(frozen=True, slots=True)
+class ToldHealth:
+    """What a webhook was told last of a sidecar, and when the sidecar had reported that: Unix ms of the store."""
+
+    degraded: bool
+    seen_ms: int
+
+
 class WebhookQueue:
     """The events of one webhook; `consumer` names this process. Raises `StoreUnavailable`."""
 
@@ -44,7 +56,8 @@ class WebhookQueue:
         self._client = client
         self._streams = [PartitionKeys.of(workspace, number).events for number in range(partitions)]
         keys = WebhookKeys.of(workspace)
-        self._told, self._degraded = keys.told(webhook), keys.degraded(webhook)
+        self._told, self._healths = keys.told(webhook), keys.healths(webhook)
+        self._note = load_script("note_health")
         self._group, self._consumer = f"{GROUP_PREFIX}{webhook}", consumer
 
     async def open(self) -> None:
@@ -135,21 +148,29 @@ class WebhookQueue:
             pipeline.pexpireat(self._told, max(subjects.values()), nx=True)
             await pipeline.execute()
 
-    async def note_degraded(self, sidecar_id: str) -> bool:
-        """Say whether this is news; of several control planes one is told yes."""
-        with store_errors("noting a degraded sidecar"):
-            return bool(await self._client.hsetnx(self._degraded, sidecar_id, "1"))
+    async def note_health(self, sidecar_id: str, *, degraded: bool, seen_ms: int) -> bool:
+        """Say whether what a sidecar reported at `seen_ms`, Unix milliseconds of the store, is news.
 
-    async def note_recovered(self, sidecar_id: str) -> bool:
-        """Say whether this is news, as `note_degraded`."""
-        with store_errors("noting a recovered sidecar"):
-            return bool(await self._client.hdel(self._degraded, sidecar_id))
+        Of several control planes one is told yes, and none whose look is older than the last news.
+        """
+        state = DEGRADED if degraded else RECOVERED
+        with store_errors("noting a sidecar's health"):
+            reply = await self._note.run(self._client, [self._healths], [sidecar_id, state, seen_ms, HEALTH_KEPT_MS])
+        return bool(reply)
 
-    async def degraded(self) -> set[str]:
-        """Return the ids of the sidecars that were told to be degraded."""
-        with store_errors("reading degraded sidecars"):
-            members: list[Any] = await self._client.hkeys(self._degraded)
-        return {member.decode() for member in members}
+    async def forget_health(self, sidecar_ids: Iterable[str]) -> None:
+        """Forget sidecars that are gone for good: an id is one process, so it does not come again."""
+        ids = list(sidecar_ids)
+        if ids:
+            with store_errors("forgetting sidecars' health"):
+                await self._client.hdel(self._healths, *ids)
+
+    async def healths(self) -> dict[str, ToldHealth]:
+        """Return what was told of sidecars, by their ids."""
+        with store_errors("reading sidecars' health"):
+            told: Any = await self._client.hgetall(self._healths)
+        parts = {name.decode(): text.decode().split() for name, text in told.items()}
+        return {name: ToldHealth(state == DEGRADED, int(seen_ms)) for name, (state, seen_ms) in parts.items()}
 
     async def backlog(self) -> Backlog:
         """Return how far behind the webhook is, over all partitions."""

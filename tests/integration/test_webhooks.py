@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import pytest
 
 from controlplane.metrics import Metrics
+from controlplane.sidecars import SidecarLine, SidecarsNow, Standing
 from controlplane.webhook_file import Kind, Webhook
 from controlplane.webhook_notes import note_of, trial_note
 from controlplane.webhook_sender import Result, WebhookSender
 from controlplane.webhook_teller import GIVE_UP_AFTER_S, WebhookTeller
+from controlplane.webhooks import HealthWatch
 from ledger import webhook_queue
 from ledger.background import Background
 from ledger.errors import StoreUnavailable
-from ledger.webhook_queue import WebhookQueue
+from ledger.heartbeats import SidecarState
+from ledger.webhook_queue import DAY_MS, ToldHealth, WebhookQueue
 from tests.support.event_streams import EventStreams, event_streams
 from tests.support.webhook_receiver import Receiver, webhook_receiver
 
@@ -263,6 +267,49 @@ async def test_a_note_about_health_is_told_beside_events(house: House) -> None:
             each.put(note)
         await house.receiver.until(notes=1)
     assert [note.id] == [told["id"] for told in house.receiver.notes]
+
+
+def _look(*, store_ok: bool, seen_ms: int) -> SidecarsNow:
+    """What a control plane sees of one sidecar."""
+    state = SidecarState(
+        id="s1",
+        version="1",
+        host="pod-1",
+        revision=1,
+        epoch="e",
+        store_ok=store_ok,
+        started_ms=1,
+        rules_source="store",
+        seen_ms=seen_ms,
+        age_ms=0,
+    )
+    return SidecarsNow(1, (SidecarLine(state, Standing.CURRENT),))
+
+
+async def test_an_older_look_of_another_control_plane_is_no_news(house: House) -> None:
+    """Each keeps what it has seen for a second: the one must not tell again what the other has seen to be over."""
+    one, two = (HealthWatch([house.teller(name)]) for name in ("one", "two"))
+    before, after = _look(store_ok=False, seen_ms=1_000), _look(store_ok=True, seen_ms=2_000)
+    again, over = _look(store_ok=False, seen_ms=3_000), _look(store_ok=True, seen_ms=4_000)
+    told: list[str] = []
+    for watch in (one, two):
+        for teller in watch.tellers:
+            teller.put = lambda note: told.append(note.kind)  # type: ignore[method-assign]
+    looks = [(one, before), (two, before), (one, before), (two, before), (one, after), (two, before), (two, after)]
+    looks += [(two, again), (one, after), (two, again), (one, again), (one, again), (two, over), (one, again)]
+    for watch, now in looks:
+        await watch.note_sidecars(now)
+    assert [Kind.STORE_LOST, Kind.STORE_BACK] * 2 == told
+
+
+async def test_a_sidecar_that_is_gone_is_forgotten(house: House) -> None:
+    """A day after the last that was told of it, not by a look that does not know it yet."""
+    teller, now_ms = house.teller(), int(time.time() * 1000)
+    watch = HealthWatch([teller])
+    for name, seen_ms in (("gone", now_ms - 2 * DAY_MS), ("new", now_ms)):
+        assert await teller.queue.note_health(name, degraded=True, seen_ms=seen_ms)
+    await watch.note_sidecars(SidecarsNow(1, ()))
+    assert {"new": ToldHealth(degraded=True, seen_ms=now_ms)} == await teller.queue.healths()
 
 
 async def test_a_receiver_that_is_not_there_is_a_failure(house: House) -> None:
