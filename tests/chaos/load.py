@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import aiohttp
 
+from tests.chaos.lines import Line
 from tests.chaos.truth import CHECK, NANOS, RESERVE, Deal, Truth
-from tests.support.apps import Answer, ask
+from tests.support.apps import Answer
 
 TIER: Final = "free"
 USERS: Final = 40
@@ -19,16 +20,14 @@ CALLERS: Final = 24
 PAUSE_S: Final = 0.01
 FINISHED_WITHIN_S: Final = 60.0
 RESERVE_SHARE: Final = 0.3
-LONGEST_BEFORE_GIVING_UP_S: Final = 0.01
-"""A call takes a few milliseconds: some are given up before they were sent, some while they are answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
     """How callers call. Each rests for `pause_s` between two calls.
 
-    Without a number of `users` each call has a user of its own. A share of the calls is given up at a random moment;
-    they are asked again like all that have no exact answer.
+    Without a number of `users` each call has a user of its own. A share of what they ask is given up at random moments
+    before the answer; it is asked again like all that has no exact answer.
     """
 
     callers: int = CALLERS
@@ -41,12 +40,12 @@ class Habits:
 class Load:
     """Calls through sidecars, by several callers at once; `truth` is what they know. `urls` may change meanwhile.
 
-    `given_up` counts the calls whose answer nobody waited for.
+    `given_up` counts those of all `asked` whose answer nobody waited for.
     """
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
+        line: Line,
         urls: Sequence[str],
         rng: random.Random,
         habits: Habits,
@@ -55,8 +54,10 @@ class Load:
     ) -> None:
         self.truth = truth or Truth()
         self.urls = list(urls)
+        self.asked = 0
         self.given_up = 0
-        self._session = session
+        self._last_took_s = 0.0
+        self._line = line
         self._rng = rng
         self._habits = habits
         self._stop = asyncio.Event()
@@ -140,24 +141,35 @@ class Load:
 
     async def _ask(self, deal: Deal, call: str, fields: dict[str, Any]) -> bool:
         url = self._rng.choice(self.urls)
-        answer = await self._answer(
-            f"{url}/v1/{call}", {"user_id": deal.user_id, "request_id": deal.request_id, **fields}
-        )
+        answer = await self._answer(url, call, {"user_id": deal.user_id, "request_id": deal.request_id, **fields})
         is_exact = self.truth.note(deal, answer, time.monotonic(), url)
         if is_exact and answer is not None and not answer.document["allowed"]:
             raise AssertionError(f"a limit that is far away was reached: {answer.document}")
         return is_exact
 
-    async def _answer(self, url: str, body: dict[str, Any]) -> Answer | None:
+    async def _answer(self, url: str, call: str, body: dict[str, Any]) -> Answer | None:
         """Return the answer; None if there was none, or nobody waited for it."""
-        patience_s = None
-        if self._rng.random() < self._habits.give_up_share:
-            patience_s = self._rng.uniform(0.0, LONGEST_BEFORE_GIVING_UP_S)
+        patience_s = self._patience_s()
+        self.asked += 1
+        asked_s = time.monotonic()
         try:
             async with asyncio.timeout(patience_s):
-                return await ask(self._session, url, body)
+                answer = await self._line.ask(url, call, body)
         except TimeoutError:
             self.given_up += patience_s is not None
         except (aiohttp.ClientError, OSError):
             pass
+        else:
+            self._last_took_s = time.monotonic() - asked_s
+            return answer
         return None
+
+    def _patience_s(self) -> float | None:
+        """Return how long to wait for the next answer; None, as long as it takes.
+
+        Who is impatient waits for less than the last answer took, so some calls are given up before they were sent, and
+        some while they are answered. Others are answered before: who comes next is impatient for them.
+        """
+        if self.given_up >= self._habits.give_up_share * self.asked:
+            return None
+        return self._rng.uniform(0.0, self._last_took_s)

@@ -8,13 +8,14 @@ import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ledger.money import usd_text
 from tests.chaos import scenarios
+from tests.chaos.lines import HttpLine, Line
 from tests.chaos.load import Habits, Load
 from tests.chaos.truth import Comparison, Truth
 from tests.support.apps import open_session
@@ -108,6 +109,10 @@ class Stage:
         self._stack.push_async_callback(lambda: asyncio.to_thread(manager.__exit__, None, None, None))
         return entered
 
+    async def enter_async(self, manager: AbstractAsyncContextManager[Entered]) -> Entered:
+        """Enter what does not block; it ends with the scenario."""
+        return await self._stack.enter_async_context(manager)
+
     def on_end(self, end: Callable[[], object]) -> None:
         """Have something done when the scenario ends."""
         self._stack.callback(end)
@@ -127,10 +132,13 @@ class Stage:
         configured = {"workspace": self.workspace, **SETTINGS, **settings}
         return await self.enter(running_sidecars(count, own, store_url, path, **configured))
 
-    async def load(self, urls: Sequence[str], *, truth: Truth | None = None, **habits: Any) -> Load:
-        """Return callers of these sidecars, with `Habits`."""
-        session = await self._stack.enter_async_context(open_session())
-        return Load(session, urls, self.rng, Habits(**habits), truth=truth)
+    async def load(
+        self, urls: Sequence[str], *, line: Line | None = None, truth: Truth | None = None, **habits: Any
+    ) -> Load:
+        """Return callers of these sidecars, over HTTP if `line` does not say otherwise, with `Habits`."""
+        if line is None:
+            line = HttpLine(await self._stack.enter_async_context(open_session()))
+        return Load(line, urls, self.rng, Habits(**habits), truth=truth)
 
     async def compare(self, load: Load, store_url: str) -> Comparison:
         """Compare the ledger with what callers know, note it in the report, and what must not be as faults."""
