@@ -92,7 +92,7 @@ def _directory() -> Iterator[Path]:
 
 
 class SentinelStore:
-    """A primary, a replica, and three Sentinels that watch them."""
+    """A primary, its replicas, and three Sentinels that watch them."""
 
     def __init__(self, servers: list[Server], sentinels: list[Server]) -> None:
         self.servers = servers
@@ -121,45 +121,62 @@ class SentinelStore:
         until(lambda: self.primary_port != before, "a failover")
 
     def wait_until_agreed(self) -> None:
-        """Wait until the server that the Sentinels name is the only primary, and the other one follows it."""
-        until(lambda: sorted(map(_role, self.servers)) == ["master", "slave up"], "one primary")
+        """Wait until the server that the Sentinels name is the only primary, and the others follow it."""
+        followers = ["slave up"] * (len(self.servers) - 1)
+        until(lambda: sorted(map(_role, self.servers)) == ["master", *followers], "one primary")
         until(lambda: _role(self.primary) == "master", "Sentinels that name the primary")
 
     def wait_until_watched(self) -> None:
-        """Wait until each Sentinel knows the replica and the others."""
+        """Wait until each Sentinel knows the replicas and the others."""
+        replicas = len(self.servers) - 1
         for sentinel in self.sentinels:
             with sentinel.client() as client:
-                until(lambda client=client: _knows_all(client), "Sentinels that know each other")
+                until(lambda client=client: _knows_all(client, replicas), "Sentinels that know each other")
 
 
 def _role(server: Server) -> str:
     with server.client() as client:
-        state = client.info("replication")
+        return _role_of(client)
+
+
+def _role_of(client: "redis.Redis") -> str:
+    state = client.info("replication")
     return f"{state['role']} {state.get('master_link_status', '')}".strip()
 
 
-def _knows_all(client: "redis.Redis") -> bool:
+def _knows_all(client: "redis.Redis", replicas: int) -> bool:
     state = client.sentinel_master(SERVICE)
-    return state["num-slaves"] == 1 and state["num-other-sentinels"] == 2
+    return state["num-slaves"] == replicas and state["num-other-sentinels"] == 2
 
 
 @contextlib.contextmanager
-def sentinel_store(binary: str | None = None, *options: str) -> Iterator[SentinelStore]:
-    """Run a primary, a replica and three Sentinels."""
+def sentinel_store(
+    binary: str | None = None,
+    *options: str,
+    replicas: int = 1,
+    primary_port: int | None = None,
+    seen_at: int | None = None,
+) -> Iterator[SentinelStore]:
+    """Run a primary, replicas and three Sentinels, all of whom may see the primary at another port than its own."""
     binary = binary or valkey_binary()
     with _directory() as directory:
-        ports = free_ports(5)
+        drawn = free_ports(4 + replicas)
+        ports = [primary_port or drawn[0], *drawn[1 : 1 + replicas]]
+        seen_at = seen_at or ports[0]
         servers = [
-            Server(binary, port, directory / str(port), "--repl-diskless-sync-delay", "0", *options)
-            for port in ports[:2]
+            Server(binary, port, directory / str(port), "--repl-diskless-sync-delay", "0", *options, *announced)
+            for port, announced in zip(
+                ports, [("--replica-announce-port", str(seen_at)), *[()] * replicas], strict=True
+            )
         ]
-        sentinels = [_sentinel(binary, port, directory / str(port), ports[0]) for port in ports[2:]]
+        sentinels = [_sentinel(binary, port, directory / str(port), seen_at) for port in drawn[1 + replicas :]]
         try:
             for server in servers:
                 server.start()
-            with servers[1].client() as client:
-                client.replicaof(HOST, ports[0])
-                until(lambda: client.info("replication")["master_link_status"] == "up", "a replica that follows")
+            for server in servers[1:]:
+                with server.client() as client:
+                    client.replicaof(HOST, seen_at)
+                    until(lambda client=client: _role_of(client) == "slave up", "a replica that follows")
             for sentinel in sentinels:
                 sentinel.start()
             store = SentinelStore(servers, sentinels)

@@ -1,16 +1,17 @@
-"""A TCP proxy in front of a store on a Unix socket: it loses replies on their way back, or parts the two sides."""
+"""A TCP proxy in front of a store: it loses replies on their way back, or parts the two sides."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Final
+from urllib.parse import urlsplit
 
 CHUNK_BYTES: Final = 65536
 TURNS_TO_CLOSE: Final = 10
 """Turns of the loop in which an accepted connection is known, and a closed one is gone."""
 
 Fate = Callable[[bytes], bytes | None]
-"""What becomes of the bytes of a reply: passed on, shortened (then the connection is cut), or None: swallowed.
+"""What becomes of the bytes of a reply: passed on, changed, shortened (then the connection is cut), or None: swallowed.
 
 After a swallowed reply the connection stays open and silent, as a partition leaves it: TCP never loses bytes and
 delivers those behind them.
@@ -35,12 +36,13 @@ def cut_in_the_middle(reply: bytes) -> bytes | None:
 class StoreProxy:
     """Forwards commands unchanged; `fate` decides about replies and may be changed at any moment.
 
+    The target is ``unix://`` and a path, or ``redis://`` with a host and a port, where nothing need listen yet.
     `lost` counts the replies that did not arrive whole. `on_command` sees what callers send, as it comes in. `delay`
     says for how many seconds a reply is held back, and with it those behind it on its connection.
     """
 
     def __init__(self, target_url: str) -> None:
-        self._target = target_url.removeprefix("unix://")
+        self._target = urlsplit(target_url)
         self._tasks: set[asyncio.Task[None]] = set()
         self._joined = asyncio.Event()
         self._joined.set()
@@ -89,7 +91,7 @@ class StoreProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            store_reader, store_writer = await asyncio.open_unix_connection(self._target)
+            store_reader, store_writer = await self._connect()
         except OSError:  # The store is gone: so is this connection, as a refused one.
             return
         ways = {
@@ -104,6 +106,11 @@ class StoreProxy:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._target.scheme == "unix":
+            return await asyncio.open_unix_connection(self._target.path)
+        return await asyncio.open_connection(self._target.hostname, self._target.port)
+
     async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK_BYTES):
             await self._joined.wait()
@@ -115,7 +122,7 @@ class StoreProxy:
                 return
             writer.write(passed)
             await writer.drain()
-            if passed != data:
+            if len(passed) < len(data):
                 self.lost += 1
                 return
 
