@@ -77,8 +77,8 @@ class ServerState:
         names = ("valkey_version", "Valkey") if "valkey_version" in info else ("redis_version", "Redis")
         software = f"{names[1]} {info.get(names[0], '?')}"
         persistence = f"append-only file {settings.get('appendonly', '?')}, fsync {settings.get('appendfsync', '?')}"
-        memory = f"{settings.get('maxmemory-policy', '?')}, {info.get('connected_slaves', '?')} replicas"
-        return f"{self.name}: {software}, {persistence}, {memory}"
+        memory = f"{settings.get('maxmemory-policy', '?')}, malloc of {info.get('mem_allocator', '?')}"
+        return f"{self.name}: {software}, {persistence}, {memory}, {info.get('connected_slaves', '?')} replicas"
 
 
 async def read_states(client: "redis.Redis") -> list[ServerState]:

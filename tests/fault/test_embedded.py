@@ -96,6 +96,13 @@ def _answers(socket: Path) -> bool:
         return False
 
 
+def test_the_server_is_given_its_tunables(store: EmbeddedStore) -> None:
+    """Beside all else that is in our environment."""
+    given = Path(f"/proc/{store.pid}/environ").read_bytes().split(b"\0")
+    assert b"GLIBC_TUNABLES=glibc.malloc.tcache_count=2000" in given
+    assert f"PATH={os.environ['PATH']}".encode() in given
+
+
 def test_a_started_store_answers(store: EmbeddedStore) -> None:
     """A started store answers on the socket that its URL names."""
     assert "PONG" == ask(store.socket, "PING")
