@@ -10,8 +10,10 @@ from tests.support.processes import ROOT
 
 
 @contextlib.contextmanager
-def control_plane_process(redis_url: str, workspace: str) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """Run a control plane as a process; yields it and the URL of its API."""
+def control_plane_process(
+    redis_url: str, workspace: str, **settings: object
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """Run a control plane as a process, with `settings` as SPENDGATE_... variables; yields it and its API's URL."""
     reader, writer = os.pipe()
     environment = {
         "PATH": os.environ["PATH"],
@@ -19,6 +21,7 @@ def control_plane_process(redis_url: str, workspace: str) -> Iterator[tuple["sub
         "SPENDGATE_WORKSPACE": workspace,
         "SPENDGATE_CONTROL_PORT": "auto",
         "SPENDGATE_CONTROL_ADMIN_PORT": "auto",
+        **{f"SPENDGATE_{name.upper()}": str(value) for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "cli.main", "controlplane", "--ready-fd", str(writer)]
     process = subprocess.Popen(
