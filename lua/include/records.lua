@@ -107,6 +107,7 @@ local function changing(record)
   end
   if not record.exists then
     record.exists, record.fields = true, {}
+    record.terms, record.counters = false, false -- those of a voided call before it in the batch
     for _, name in ipairs(RECORD_FIELDS) do
       record.fields[name] = ''
     end

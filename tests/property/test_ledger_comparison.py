@@ -40,6 +40,14 @@ FOUND: tuple[list[Step], ...] = (
         UseRules(1),
         (Call(Operation.RESERVE, "bob", 3, 1, "pro"),),
     ],
+    # A hold that is undone, and then a charge under its id and another tier's rules, in the same run.
+    [
+        (Call(Operation.RESERVE, "bob", 0, 6, None, attempt="one"),),
+        (
+            Again(RestoreKind.VOID, "bob", 0, 0, None, 61_000, attempt="one"),
+            Again(RestoreKind.RECORD, "bob", 0, 5, "free", 0, with_plan=True),
+        ),
+    ],
 )
 """Scenarios that once went wrong."""
 
@@ -71,6 +79,7 @@ def compare(runner: asyncio.Runner, make_actual: Callable[[], Awaitable[LedgerUn
     @hypothesis.example(FOUND[1])
     @hypothesis.example(FOUND[2])
     @hypothesis.example(FOUND[3])
+    @hypothesis.example(FOUND[4])
     @given(scenarios(with_journals=True))
     def same(steps: list[Step]) -> None:
         runner.run(play(steps))
