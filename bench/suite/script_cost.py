@@ -17,7 +17,7 @@ from ledger.redis_ledger import RedisLedger
 
 BATCHES: Final = (1, 8, 32, 64)
 OPERATIONS: Final = ("check", "reserve", "settle")
-OPERATIONS_A_ROUND: Final = 640
+OPERATIONS_A_ROUND: Final = 1600
 USERS: Final = 1000
 AMOUNT_NANOS: Final = 125_000
 TTL_MS: Final = 600_000
