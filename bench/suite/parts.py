@@ -29,7 +29,7 @@ Part = Callable[[Options, Tell], Document]
 def cost(options: Options, tell: Tell) -> Document:
     """Measure what each program costs the store, by the size of a batch.
 
-    We are on the servers' core meanwhile: the store's microseconds are of a clock that goes on while others use its core.
+    We are on the other core meanwhile: the store's microseconds are of a clock that goes on while others use its core.
     """
     with benches() as (_, store):
         cases = script_cost.cases(store.url)
