@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ledger.background import Background
 from ledger.plans import Plan, compile_plan, plan_without_user
@@ -20,9 +19,6 @@ from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
-
-FIRST_LOOK_S: Final = 1.0
-"""A start waits so long for the first look at the store; a long journal goes on beside the first decisions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +79,13 @@ async def replay_journal(
     clock: StoreClock,
     metrics: Metrics,
     background: Background,
+    *,
+    within_s: float,
 ) -> None:
     """Bring the journal to the store in the background, whenever there is something to bring.
 
     Returns after the first look, so that the first decisions after a restart of the store, which may have lost data,
-    are not refused for it.
+    are not refused for it; at the latest after `within_s`, for a long journal goes on beside the first decisions.
     """
     replayer = Replayer(
         journal,
@@ -100,5 +98,5 @@ async def replay_journal(
     journal.on_work = replayer.wake
     background.start(replayer.run())
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(FIRST_LOOK_S):
+        async with asyncio.timeout(within_s):
             await replayer.has_looked.wait()

@@ -40,6 +40,8 @@ class RuleCache:
     ) -> None:
         self.current = current
         self.position = position
+        self.is_awaited = False
+        """Whether the store has rules for all that is known here, and none came yet: looked at for each admission."""
         self._follows = False
         self._unkept = asyncio.Event()
         self._data_dir = data_dir
@@ -58,6 +60,10 @@ class RuleCache:
     def is_loaded(self) -> bool:
         """Say whether any rule set was ever in force here: those of documents start at revision 1, the store's at 0."""
         return self._follows or self.current.revision != UNSTATED_REVISION
+
+    def await_first(self) -> None:
+        """Note that there may be rules which are not known yet; the first rule set that comes ends it."""
+        self.is_awaited = not self.is_loaded
 
     def on_change(self, listener: Listener) -> None:
         """Call `listener` with each new rule set, right after it came into force; it must be quick and not raise."""
@@ -111,6 +117,7 @@ class RuleCache:
         """Swap, tell it, and return the list that has the last reference to the one before."""
         retired = [self.current]
         self.current, self.position = rule_set, position
+        self.is_awaited = False
         for listener in self._listeners:
             listener(rule_set)
         return retired

@@ -25,6 +25,7 @@ class RuleFollower:
 
     def __init__(self, store: RuleStore, cache: RuleCache, metrics: Metrics, *, block_s: float = BLOCK_S) -> None:
         self._metrics = metrics
+        self._cache = cache
         self._feed = RuleFeed(
             store,
             _HeldRules(cache),
@@ -34,7 +35,11 @@ class RuleFollower:
         )
 
     async def load(self) -> None:
-        """Take the store's rules before the first decision; if that cannot be, say so and go on."""
+        """Take the store's rules before the first decision; if that cannot be, say so and go on.
+
+        Where no rules were kept either, nothing is admitted until the store's have come: there may be limits.
+        """
+        self._cache.await_first()
         try:
             async with asyncio.timeout(FIRST_LOAD_S):
                 await self._feed.catch_up()

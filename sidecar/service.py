@@ -20,6 +20,7 @@ from sidecar.app import make_admin_app, make_decision_app
 from sidecar.enforcer import Enforcer, Lanes
 from sidecar.event_recorder import EventRecorder
 from sidecar.heartbeat import Heartbeat
+from sidecar.journal import Journal
 from sidecar.journal_service import Fallback, replay_journal, without_store
 from sidecar.lanes import ANSWER_MARGIN_S, depth, drain, make_lanes, meet_store
 from sidecar.learned_copy import LearnedCopy
@@ -34,7 +35,7 @@ from sidecar.rule_follower import RuleFollower
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
 from sidecar.sweeper import Sweeper
-from sidecar.warm_up import warm_up
+from sidecar.warm_up import WITHIN_S, warm_up
 
 if TYPE_CHECKING:
     from sidecar.tracing import Tracing
@@ -162,9 +163,7 @@ async def _serving(
     """Open the listeners over an enforcer; on leaving, close them and let the lanes run empty."""
     journal = fallback.journal
     lanes = make_lanes(ledger, settings, metrics, clock, journal)
-    await meet_store(settings, ledger, lanes, metrics, background)
-    await warm_up(ledger, clock, lanes)
-    await replay_journal(journal, ledger, lanes, clock, metrics, background)
+    await _begin(settings, ledger, lanes, clock, journal, metrics, background)
     lanes = traced_lanes(lanes, tracing)
     rules = pricing.rules
     enforcer = Enforcer(
@@ -198,6 +197,22 @@ async def _serving(
     finally:
         await listeners.close()
         await drain(lanes)
+
+
+async def _begin(
+    settings: Settings,
+    ledger: RedisLedger,
+    lanes: Lanes,
+    clock: StoreClock,
+    journal: Journal,
+    metrics: Metrics,
+    background: Background,
+) -> None:
+    """Meet the store before the first caller does; a store that may be slow for a command may be so here."""
+    within_s = max(WITHIN_S, settings.command_timeout_ms / 1000)
+    await meet_store(settings, ledger, lanes, metrics, background)
+    await warm_up(ledger, clock, lanes, within_s=within_s)
+    await replay_journal(journal, ledger, lanes, clock, metrics, background, within_s=within_s)
 
 
 def _sweeper(ledger: RedisLedger, clock: StoreClock, lanes: Lanes, settings: Settings, metrics: Metrics) -> Sweeper:

@@ -13,8 +13,8 @@ from sidecar.settings import Settings
 
 RETRY_INTERVAL_S: Final = 1.0
 RECHECK_INTERVAL_S: Final = 60.0
-TIMEOUTS: Final = StoreTimeouts(connect_ms=1000, command_ms=1000)
-"""More patient than a decision: nobody waits for these questions."""
+LEAST_TIMEOUT_MS: Final = 1000
+"""More patient than a decision: nobody waits for these questions. A store that may take longer for one may here too."""
 
 log = logging.getLogger("spendgate.store")
 
@@ -25,6 +25,10 @@ class StoreWatch:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._timeouts = StoreTimeouts(
+            connect_ms=max(LEAST_TIMEOUT_MS, settings.connect_timeout_ms),
+            command_ms=max(LEAST_TIMEOUT_MS, settings.command_timeout_ms),
+        )
         self._known: set[Finding] = set()
 
     async def greet(self) -> bool:
@@ -32,7 +36,7 @@ class StoreWatch:
 
         Raises `PartitionMismatch` and `WrongTopology`: a sidecar that looks for users elsewhere must not serve.
         """
-        client = connect(self._settings.redis_url, TIMEOUTS)
+        client = connect(self._settings.redis_url, self._timeouts)
         try:
             await claim_partitions(client, self._settings.workspace, self._settings.partitions)
             self._note(await check_store(client))
@@ -56,7 +60,7 @@ class StoreWatch:
 
     async def look(self) -> None:
         """Look once more; a store that does not answer leaves what was known."""
-        client = connect(self._settings.redis_url, TIMEOUTS)
+        client = connect(self._settings.redis_url, self._timeouts)
         try:
             with suppress(StoreError):
                 self._note(await check_store(client))

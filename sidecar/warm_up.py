@@ -12,7 +12,7 @@ from sidecar.enforcer import Lanes
 from sidecar.store_clock import StoreClock
 
 WITHIN_S: Final = 1.0
-"""A start does not wait longer: a sidecar serves without its store as well."""
+"""A start waits so long, or as long as for one command: a sidecar serves without its store as well."""
 PAUSE_S: Final = 0.02
 
 log = logging.getLogger("spendgate.store")
@@ -30,12 +30,12 @@ class Warmed(Protocol):
         ...
 
 
-async def warm_up(ledger: Warmed, clock: StoreClock, lanes: Lanes) -> None:
+async def warm_up(ledger: Warmed, clock: StoreClock, lanes: Lanes, *, within_s: float = WITHIN_S) -> None:
     """Make the first decision as quick as the next, behind every breaker that is closed; never fails, never hangs."""
     breakers = dict.fromkeys(lanes.breakers)
     partitions = [number for number, breaker in enumerate(breakers) if not breaker.is_open]
     try:
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(within_s):
             for partition in partitions:
                 await _warm(ledger, clock, partition)
     except TimeoutError:

@@ -56,9 +56,6 @@ def gate(store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
         store_url,
         rules,
         workspace=workspace,
-        deadline_ms=5000,
-        command_timeout_ms=2000,
-        connect_timeout_ms=2000,
     ) as sidecar:
         yield Gate(sidecar.url, store_url, workspace)
 

@@ -11,6 +11,7 @@ from ledger.connection import StoreTimeouts, connect
 from ledger.decisions import Decision, Operation, Outcome, Reason
 from ledger.heartbeats import FORGOTTEN_AFTER_MS, STALE_AFTER_MS, Heartbeats, SidecarReport, SidecarState
 from ledger.keys import RuleKeys
+from sidecar import heartbeat
 from sidecar.breaker import BreakerState
 from sidecar.heartbeat import Heartbeat
 from sidecar.metrics import Metrics
@@ -28,6 +29,9 @@ REPORT = SidecarReport(
     started_ms=7,
     rules_source="store",
 )
+
+NEVER_S = 3600.0
+WITHIN_S = 60.0
 
 
 def degraded_decision(*, at_ms: int) -> Decision:
@@ -131,26 +135,28 @@ async def test_a_report_that_cannot_be_read_hides_no_other(heartbeats: Heartbeat
     assert ["sidecar-1"] == [state.id for state in await heartbeats.list()]
 
 
-async def test_a_sidecar_reports_new_rules_at_once(heartbeats: Heartbeats, valkey_url: str, workspace: str) -> None:
+async def test_a_sidecar_reports_new_rules_at_once(
+    heartbeats: Heartbeats, valkey_url: str, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The operator sees a revision arrive, not five seconds later; catches a heart that beats by the clock only."""
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_INTERVAL_S", NEVER_S)
+    monkeypatch.setattr(heartbeat, "FAREWELL_S", WITHIN_S)
     async with delivery(valkey_url, workspace) as control, following(valkey_url, workspace) as cache:
         heart = Heartbeat(heartbeats, cache, Metrics(), version="1", rules_source="store")
         task = asyncio.create_task(heart.run())
         try:
-            started_s = asyncio.get_running_loop().time()
             for revision in (1, 2, 3):
                 await control.add(f"tier-{revision}")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(WITHIN_S):
                 while [3] != [state.revision for state in await heartbeats.list()]:  # noqa: ASYNC110 - it reports
                     await asyncio.sleep(0.01)
-            took_s = asyncio.get_running_loop().time() - started_s
         finally:
             task.cancel()
-            await asyncio.wait([task], timeout=1)
+            await asyncio.wait([task], timeout=WITHIN_S)
         (state,) = await heartbeats.list()
         await heart.stop()
 
-        assert (control.registry.book.epoch, True) == (state.epoch, took_s < 4)
+        assert control.registry.book.epoch == state.epoch
         assert [] == await heartbeats.list()
 
 
@@ -168,14 +174,17 @@ async def test_a_failure_of_the_store_is_told_once_it_answers(heartbeats: Heartb
     assert [True, False, True] == told
 
 
-async def test_an_outage_is_told_with_what_was_decided_meanwhile(heartbeats: Heartbeats) -> None:
+async def test_an_outage_is_told_with_what_was_decided_meanwhile(
+    heartbeats: Heartbeats, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The breaker's state at once, in both directions; the decisions without the store are told after it as well."""
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_INTERVAL_S", NEVER_S)
     metrics = Metrics()
     heart = Heartbeat(heartbeats, RuleCache(), metrics, version="1", rules_source="file")
     task = asyncio.create_task(heart.run())
 
     async def told(*, is_open: bool) -> SidecarState:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WITHIN_S):
             while not (states := await heartbeats.list()) or states[0].breaker_open != is_open:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return states[0]
@@ -189,7 +198,7 @@ async def test_an_outage_is_told_with_what_was_decided_meanwhile(heartbeats: Hea
         after = await told(is_open=False)
     finally:
         task.cancel()
-        await asyncio.wait([task], timeout=1)
+        await asyncio.wait([task], timeout=WITHIN_S)
 
     assert [(0, 0), (1, quiet.seen_ms), (1, quiet.seen_ms)] == [
         (state.degraded_decisions, state.degraded_ms) for state in (quiet, during, after)

@@ -33,7 +33,6 @@ NANOS_PER_TOKEN: Final = 3000
 NO_TIER: Final = "none"
 END: Final = "the end"
 EVENT_OF_DECISION: Final = {"warn": "warned", "block": "blocked", "dry_run": "dry_run"}
-PATIENT: Final = {"deadline_ms": 5000, "command_timeout_ms": 2000, "connect_timeout_ms": 2000}
 
 Logged = tuple[str, str]
 """Type and request id of an event."""
@@ -149,7 +148,7 @@ def outcome(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Outcom
     async def run() -> Outcome:
         async with control_reads(valkey_url, partitions=PARTITIONS) as control:
             control.rule_set = parse_rule_set(json.loads(rules.read_text()), revision=1)
-            settings = {"workspace": control.streams.workspace, "partitions": PARTITIONS, **PATIENT}
+            settings = {"workspace": control.streams.workspace, "partitions": PARTITIONS}
             with running_sidecars(2, directory, valkey_url, rules, **settings) as sidecars:
                 return await replay(control, [sidecar.url for sidecar in sidecars])
 

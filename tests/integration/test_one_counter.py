@@ -63,9 +63,6 @@ def rush(store_url: str, tmp_path_factory: pytest.TempPathFactory) -> Rush:
         store_url,
         rules,
         workspace=workspace,
-        deadline_ms=10_000,
-        command_timeout_ms=5000,
-        connect_timeout_ms=5000,
     ) as sidecars:
         answers = list(chain.from_iterable(ask_from_processes(_shares(sidecars))))
     return Rush(answers, asyncio.run(read_books(store_url, workspace)))

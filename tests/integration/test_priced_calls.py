@@ -18,7 +18,6 @@ from tests.support.processes import SidecarProcess, running_sidecar, template, w
 
 BOOK: Final = Path(__file__).parents[2] / "config" / "prices.json"
 VERSION: Final = json.loads(BOOK.read_bytes())["version"]
-PATIENT: Final = {"deadline_ms": 5000, "command_timeout_ms": 2000, "connect_timeout_ms": 2000}
 GPT_4O: Final = {"model": "gpt-4o", "input_tokens": 1000}
 STRANGER: Final = {"model": "stranger", "input_tokens": 1000, "output_tokens": 10}
 
@@ -47,7 +46,7 @@ def rules(directory: Path) -> Path:
 @pytest.fixture(scope="module")
 def sidecar(directory: Path, valkey_url: str, rules: Path, workspace: str) -> Iterator[SidecarProcess]:
     """A sidecar with the prices of all known models."""
-    with running_sidecar(directory, valkey_url, rules, prices=BOOK, workspace=workspace, **PATIENT) as running:
+    with running_sidecar(directory, valkey_url, rules, prices=BOOK, workspace=workspace) as running:
         yield running
 
 
@@ -120,7 +119,7 @@ async def test_what_calls_usually_answer_is_learned_and_kept(
 ) -> None:
     """After twenty calls the estimate is what is usual for this model and tier, after a restart too."""
     reserve = {"usage": {**GPT_4O, "model": "openai/gpt-4o", "estimate": "p95"}}
-    settings = {"prices": BOOK, "workspace": new_workspace(), **PATIENT}
+    settings = {"prices": BOOK, "workspace": new_workspace()}
     with running_sidecar(directory / "learning", valkey_url, rules, **settings) as sidecar:
         for number in range(20):
             usage = {**GPT_4O, "output_tokens": 100}

@@ -12,10 +12,9 @@ from tests.support.apps import Answer, ask, open_session
 from tests.support.books import every_window, new_workspace, read_books
 from tests.support.processes import SidecarProcess, running_sidecar, steady_timezone, template, write_rules
 
-APPLIED_WITHIN_S: Final = 5.0
+APPLIED_WITHIN_S: Final = 60.0
 POLL_S: Final = 0.02
 PUSH_TOKEN: Final = "token-of-the-push"
-PATIENT: Final = {"deadline_ms": 5000, "command_timeout_ms": 2000, "connect_timeout_ms": 2000}
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def rules(tmp_path: Path) -> Path:
 @pytest.fixture
 def sidecar(tmp_path: Path, valkey_url: str, rules: Path, workspace: str) -> Iterator[SidecarProcess]:
     """Run a sidecar that follows the rule file."""
-    with running_sidecar(tmp_path, valkey_url, rules, workspace=workspace, **PATIENT) as running:
+    with running_sidecar(tmp_path, valkey_url, rules, workspace=workspace) as running:
         yield running
 
 
@@ -163,7 +162,7 @@ async def test_a_mended_file_is_taken_after_a_bad_one(sidecar: SidecarProcess, r
 async def test_a_pushed_rule_set_takes_effect(tmp_path: Path, valkey_url: str, workspace: str) -> None:
     """The call after a push is decided by it; catches a push that is acknowledged before it is in force."""
     document = {"workspace": {"timezone": steady_timezone()}, "rules": [template("free", 1)]}
-    with running_sidecar(tmp_path, valkey_url, None, workspace=workspace, push_token=PUSH_TOKEN, **PATIENT) as sidecar:
+    with running_sidecar(tmp_path, valkey_url, None, workspace=workspace, push_token=PUSH_TOKEN) as sidecar:
         async with open_session() as session:
             before = await _check(session, sidecar, "0.9")
             pushed = await _push(session, sidecar, document | {"revision": 7})
@@ -180,7 +179,7 @@ async def test_a_faulty_push_changes_nothing(tmp_path: Path, valkey_url: str, wo
     """A push with two faults is refused with both and the old rules decide on; catches rules applied one by one."""
     good = {"revision": 1, "workspace": {"timezone": steady_timezone()}, "rules": [template("free", 1)]}
     bad = good | {"revision": 2, "rules": [template("free", 5), template("pro", -1), template("", 1)]}
-    with running_sidecar(tmp_path, valkey_url, None, workspace=workspace, push_token=PUSH_TOKEN, **PATIENT) as sidecar:
+    with running_sidecar(tmp_path, valkey_url, None, workspace=workspace, push_token=PUSH_TOKEN) as sidecar:
         async with open_session() as session:
             await _push(session, sidecar, good)
             refused = await _push(session, sidecar, bad)

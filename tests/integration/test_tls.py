@@ -18,8 +18,7 @@ from tests.support.ports import HOST, free_ports
 from tests.support.processes import running_sidecar, template, write_rules
 from tests.support.servers import Server, until
 
-TIMEOUTS: Final = StoreTimeouts(connect_ms=2000, command_ms=5000)
-PATIENT: Final = {"deadline_ms": 10_000, "command_timeout_ms": 5000, "connect_timeout_ms": 5000}
+TIMEOUTS: Final = StoreTimeouts(connect_ms=10_000, command_ms=10_000)
 NEEDED: Final = ("+@read", "+@write", "+@connection", "+@scripting", "+info", "+config|get", "+time", "+wait")
 """What the user of a sidecar and a control plane must be allowed, on keys that begin with ``sg:``."""
 
@@ -71,7 +70,7 @@ async def test_a_sidecar_is_exact_over_tls_as_an_acl_user(store: EncryptedStore,
     workspace = new_workspace()
     rules = write_rules(tmp_path / "rules.yaml", template("free", 1))
     owner = {"user_id": "ada", "request_id": "hold"}
-    with running_sidecar(tmp_path, store.url(), rules, workspace=workspace, **PATIENT) as sidecar:
+    with running_sidecar(tmp_path, store.url(), rules, workspace=workspace) as sidecar:
         async with open_session() as session:
             checked = await ask(session, f"{sidecar.url}/v1/check", {"user_id": "ada", "tier": "free", "cost_usd": 0.5})
             held = await ask(session, f"{sidecar.url}/v1/reserve", {**owner, "tier": "free", "estimate_usd": 0.5})

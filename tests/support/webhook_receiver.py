@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @dataclass(slots=True)

@@ -2,10 +2,7 @@
 
 import asyncio
 
-import pytest
-
 from ledger.errors import StoreUnavailable
-from sidecar import warm_up as module
 from sidecar.breaker import Breaker, BreakerLimits
 from sidecar.enforcer import Lanes
 from sidecar.store_clock import StoreClock
@@ -83,9 +80,8 @@ async def test_a_store_that_refuses_is_asked_once() -> None:
     assert [0] == store.warmed
 
 
-async def test_a_store_that_hangs_does_not_hold_up_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_store_that_hangs_does_not_hold_up_the_start() -> None:
     """The sidecar serves all the same."""
-    monkeypatch.setattr(module, "WITHIN_S", 0.01)
     store = Store(hangs=True)
-    await warm_up(store, _clock(), _lanes(_breaker()))
+    await warm_up(store, _clock(), _lanes(_breaker()), within_s=0.01)
     assert [0] == store.warmed
