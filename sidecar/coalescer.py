@@ -60,7 +60,9 @@ class Lane(Generic[Operation, Answer]):
         self._breaker = breaker
         self._loop = asyncio.get_running_loop()
         self._queue: deque[tuple[Operation, asyncio.Future[Answer]]] = deque()
-        self._arrivals: list[asyncio.Future[Answer]] = []
+        self._asked: deque[tuple[float, asyncio.Future[Answer]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_turn_open = False
         self._running: set[asyncio.Task[None]] = set()
         self._is_starting = False
 
@@ -80,12 +82,11 @@ class Lane(Generic[Operation, Answer]):
             raise StoreOverloaded("too many operations wait for the store")
         future: asyncio.Future[Answer] = self._loop.create_future()
         self._queue.append((operation, future))
-        if not self._arrivals:
-            self._arrivals = [future]
-            self._loop.call_later(self._limits.deadline_s, _give_up, self._arrivals)
+        self._asked.append((self._loop.time() + self._limits.deadline_s, future))
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._asked[0][0], self._give_up)
+        if not self._is_turn_open:
             self._open_turn()
-        else:
-            self._arrivals.append(future)
         return future
 
     async def drain(self) -> None:
@@ -95,6 +96,7 @@ class Lane(Generic[Operation, Answer]):
 
     def _open_turn(self) -> None:
         """Begin a turn of the loop, which ends where the work that is scheduled here begins."""
+        self._is_turn_open = True
         if len(self._running) < IN_FLIGHT:
             self._is_starting = True
             self._run_in_background(self._work(ends_turn=True))
@@ -102,7 +104,23 @@ class Lane(Generic[Operation, Answer]):
             self._loop.call_soon(self._close_turn)
 
     def _close_turn(self) -> None:
-        self._arrivals = []
+        self._is_turn_open = False
+
+    def _give_up(self) -> None:
+        """Fail what has waited for a whole deadline, and look again when the next is due."""
+        self._timer = None
+        now = self._loop.time()
+        late = []
+        while self._asked and (self._asked[0][0] <= now or self._asked[0][1].done()):
+            late.append(self._asked.popleft()[1])
+        if self._asked:
+            self._timer = self._loop.call_at(self._asked[0][0], self._give_up)
+        _fail_all(late, StoreUnavailable("the store did not answer within the deadline"))
+
+    def _forget_answered(self) -> None:
+        """Let go of what is answered: its memory must not wait for a deadline that nobody waits for any more."""
+        while self._asked and self._asked[0][1].done():
+            self._asked.popleft()
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -158,6 +176,7 @@ class Lane(Generic[Operation, Answer]):
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
+        self._forget_answered()
         self._observe(len(batch), time.perf_counter() - started)
 
     async def _answer_singly(self, batch: list[tuple[Operation, "asyncio.Future[Answer]"]]) -> None:
@@ -176,10 +195,6 @@ class Lane(Generic[Operation, Answer]):
     def _refuse_waiting(self) -> None:
         waiting, self._queue = self._queue, deque()
         _fail_all([future for _, future in waiting], StoreNotAsked("the store is not answering; nothing was sent"))
-
-
-def _give_up(futures: list["asyncio.Future[Any]"]) -> None:
-    _fail_all(futures, StoreUnavailable("the store did not answer within the deadline"))
 
 
 def _fail_all(futures: list["asyncio.Future[Any]"], error: StoreError) -> None:

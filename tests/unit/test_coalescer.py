@@ -1,6 +1,8 @@
 """The lane in front of a script: batches, order, bounds, deadlines."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Sequence
 
 import pytest
@@ -71,6 +73,35 @@ async def test_an_operation_fails_at_its_deadline_whatever_the_store_does() -> N
         await lane.submit(1)
     store.gate.set()
     await lane.drain()
+
+
+async def test_each_operation_has_a_deadline_of_its_own() -> None:
+    """Also one that came while an earlier one waited."""
+    store = Store()
+    store.gate.clear()
+    lane = make_lane(store, deadline_s=0.05)
+    loop = asyncio.get_running_loop()
+    first = lane.submit(1)
+    for waits in (True, False):
+        began_s = loop.time()
+        with pytest.raises(StoreUnavailable):
+            await (first if waits else lane.submit(2))
+        assert loop.time() - began_s >= 0.04
+    store.gate.set()
+    await lane.drain()
+
+
+async def test_an_answer_is_let_go_of_long_before_its_deadline() -> None:
+    """Thousands of answers a second must not be kept until a deadline that nobody waits for."""
+    store = Store()
+    lane = make_lane(store, deadline_s=600.0)
+    asked = [lane.submit(number) for number in range(3)]
+    kept = [weakref.ref(future) for future in asked]
+    await asyncio.gather(*asked)
+    asked.clear()
+    await lane.drain()
+    gc.collect()
+    assert [None] * 3 == [reference() for reference in kept]
 
 
 async def test_a_timed_out_batch_fails_those_that_wait_behind_it() -> None:
