@@ -17,7 +17,7 @@ from sidecar.service import running_sidecar
 from sidecar.settings import Settings as SidecarSettings
 from tests.support.patience import PATIENT
 
-DEADLINE_S: Final = 15.0
+DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
 
 

@@ -1,5 +1,6 @@
 """What the page shows of sidecars that decide without Redis: while it lasts, and after it."""
 
+import asyncio
 from dataclasses import replace
 from typing import Final
 
@@ -8,7 +9,7 @@ from playwright.async_api import Page, expect
 
 from ledger.connection import StoreTimeouts, connect
 from ledger.heartbeats import Heartbeats, SidecarReport
-from tests.e2e.stage import Stage
+from tests.e2e.stage import DEADLINE_S, Stage
 from tests.e2e.test_accessibility import violations
 
 REPORT: Final = SidecarReport(
@@ -25,10 +26,13 @@ REPORT: Final = SidecarReport(
 
 async def report(stage: Stage, **changes: object) -> None:
     """Report as another sidecar would, which has just decided three calls alone."""
-    client = connect(stage.store_url, StoreTimeouts(connect_ms=5000, command_ms=5000))
+    client = connect(stage.store_url, StoreTimeouts(connect_ms=10_000, command_ms=10_000))
     try:
         heartbeats = Heartbeats(client, workspace=stage.workspace)
-        (own,) = [state for state in await heartbeats.list() if state.id != REPORT.id]
+        async with asyncio.timeout(DEADLINE_S):
+            while not (others := [state for state in await heartbeats.list() if state.id != REPORT.id]):
+                pass
+        (own,) = others
         told = replace(REPORT, degraded_decisions=3, degraded_ms=own.seen_ms, **changes)  # type: ignore[arg-type]
         await heartbeats.report(told)
     finally:

@@ -7,18 +7,18 @@ import pytest
 from redis.crc import key_slot
 
 from ledger.connection import StoreTimeouts, connect, script_connection
-from tests.support.servers import ClusterStore, cluster_store, node_id
+from tests.support.servers import STEADY_MS, ClusterStore, cluster_store, node_id
 
 KEY: Final = "sg:w:{7}:key"
 SLOT: Final = key_slot(b"7")
-TIMEOUTS: Final = StoreTimeouts(connect_ms=2000, command_ms=5000)
+TIMEOUTS: Final = StoreTimeouts(connect_ms=10_000, command_ms=10_000)
 LIBRARY: Final = "#!lua name=everywhere\nredis.register_function('everywhere', function() return 1 end)"
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterStore]:
     """Three primaries."""
-    with cluster_store() as running:
+    with cluster_store(node_timeout_ms=STEADY_MS) as running:
         yield running
 
 

@@ -23,7 +23,7 @@ from ledger.repartition import Repartitioned, Repartitioning, RepartitionRefused
 from tests.conftest import running_server, server_binaries
 from tests.support.books import Books, new_workspace, read_books
 from tests.support.ledger_under_test import Caller, memory_under_test, rules, template
-from tests.support.servers import cluster_store
+from tests.support.servers import STEADY_MS, cluster_store
 
 BEFORE: Final = 2
 AFTER: Final = 8
@@ -42,7 +42,7 @@ def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
         with running_server(binary) as url:
             yield url
     else:
-        with cluster_store() as cluster:
+        with cluster_store(node_timeout_ms=STEADY_MS) as cluster:
             yield cluster.url
 
 

@@ -15,9 +15,9 @@ from sidecar.settings import Settings
 from sidecar.store_watch import StoreWatch
 from tests.conftest import running_server, valkey_binary
 from tests.support.books import new_workspace
-from tests.support.servers import ClusterStore, cluster_store
+from tests.support.servers import STEADY_MS, ClusterStore, cluster_store
 
-TIMEOUTS = StoreTimeouts(connect_ms=2000, command_ms=5000)
+TIMEOUTS = StoreTimeouts(connect_ms=10_000, command_ms=10_000)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def store_url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[ClusterStore]:
     """A Cluster as tests start it: without an append-only file."""
-    with cluster_store() as running:
+    with cluster_store(node_timeout_ms=STEADY_MS) as running:
         yield running
 
 

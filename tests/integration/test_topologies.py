@@ -15,7 +15,7 @@ from tests.support.apps import Answer, ask, ask_all, open_session
 from tests.support.books import Books, new_workspace, read_books
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.processes import SidecarProcess, running_sidecars
-from tests.support.servers import cluster_store, sentinel_store
+from tests.support.servers import STEADY_MS, cluster_store, sentinel_store
 
 PARTITIONS: Final = 8
 USERS: Final = [f"user-{number}" for number in range(24)]
@@ -28,10 +28,10 @@ WITHIN_S: Final = 60.0
 def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A store of each topology: the older server as a Cluster, the newer one behind Sentinels."""
     if request.param == "sentinel":
-        with sentinel_store(valkey_binary()) as sentinels:
+        with sentinel_store(valkey_binary(), down_after_ms=STEADY_MS) as sentinels:
             yield sentinels.url
     else:
-        with cluster_store(server_binaries().get("redis")) as cluster:
+        with cluster_store(server_binaries().get("redis"), node_timeout_ms=STEADY_MS) as cluster:
             yield cluster.url
 
 

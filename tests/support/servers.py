@@ -18,6 +18,9 @@ from tests.support.ports import HOST, free_ports
 DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
 NODE_TIMEOUT_MS: Final = 1000
+DOWN_AFTER_MS: Final = 500
+STEADY_MS: Final = 60_000
+"""For stores that nobody takes down: a machine that stalls must not look like the death of a server."""
 SERVICE: Final = "spend"
 SLOTS: Final = 16384
 
@@ -156,6 +159,7 @@ def sentinel_store(
     replicas: int = 1,
     primary_port: int | None = None,
     seen_at: int | None = None,
+    down_after_ms: int = DOWN_AFTER_MS,
 ) -> Iterator[SentinelStore]:
     """Run a primary, replicas and three Sentinels, all of whom may see the primary at another port than its own."""
     binary = binary or valkey_binary()
@@ -169,7 +173,9 @@ def sentinel_store(
                 ports, [("--replica-announce-port", str(seen_at)), *[()] * replicas], strict=True
             )
         ]
-        sentinels = [_sentinel(binary, port, directory / str(port), seen_at) for port in drawn[1 + replicas :]]
+        sentinels = [
+            _sentinel(binary, port, directory / str(port), seen_at, down_after_ms) for port in drawn[1 + replicas :]
+        ]
         try:
             for server in servers:
                 server.start()
@@ -187,12 +193,12 @@ def sentinel_store(
                 server.kill()
 
 
-def _sentinel(binary: str, port: int, directory: Path, primary_port: int) -> Server:
+def _sentinel(binary: str, port: int, directory: Path, primary_port: int, down_after_ms: int) -> Server:
     directory.mkdir()
     path = directory / "sentinel.conf"
     path.write_text(
         f"sentinel monitor {SERVICE} {HOST} {primary_port} 2\n"
-        f"sentinel down-after-milliseconds {SERVICE} 500\n"
+        f"sentinel down-after-milliseconds {SERVICE} {down_after_ms}\n"
         f"sentinel failover-timeout {SERVICE} 3000\n"
     )
     return Server(binary, port, directory, str(path), "--sentinel")
@@ -246,7 +252,9 @@ def node_id(client: "redis.Redis") -> str:
 
 
 @contextlib.contextmanager
-def cluster_store(binary: str | None = None, *options: str, replicas: int = 0) -> Iterator[ClusterStore]:
+def cluster_store(
+    binary: str | None = None, *options: str, replicas: int = 0, node_timeout_ms: int = NODE_TIMEOUT_MS
+) -> Iterator[ClusterStore]:
     """Run a Cluster of three primaries, each with so many replicas."""
     binary = binary or valkey_binary()
     count = 3 * (1 + replicas)
@@ -263,7 +271,7 @@ def cluster_store(binary: str | None = None, *options: str, replicas: int = 0) -
                     "--cluster-port",
                     str(bus),
                     "--cluster-node-timeout",
-                    str(NODE_TIMEOUT_MS),
+                    str(node_timeout_ms),
                 ),
                 *("--cluster-require-full-coverage", "no", "--repl-diskless-sync-delay", "0"),
                 *options,
