@@ -86,17 +86,25 @@ class Load:
                 await asyncio.sleep(PAUSE_S)
 
     async def finish(self) -> None:
-        """Ask again, by the same ids, for whatever has no exact answer yet, until all have one."""
-        open_deals = iter([deal for deal in self.truth.deals.values() if not deal.is_done])
+        """Ask again, by the same ids, for whatever has no exact answer yet, until all have one.
+
+        Raises `AssertionError` with such a call and its last answer if that takes too long.
+        """
+        left = [deal for deal in self.truth.deals.values() if not deal.is_done]
+        open_deals = iter(left)
 
         async def work() -> None:
             for deal in open_deals:
                 while not await self.advance(deal):  # noqa: ASYNC110 - nor does this
                     await asyncio.sleep(PAUSE_S)
 
-        async with asyncio.timeout(FINISHED_WITHIN_S), asyncio.TaskGroup() as group:
-            for _ in range(self._habits.callers):
-                group.create_task(work())
+        try:
+            async with asyncio.timeout(FINISHED_WITHIN_S), asyncio.TaskGroup() as group:
+                for _ in range(self._habits.callers):
+                    group.create_task(work())
+        except TimeoutError:
+            left = [deal for deal in left if not deal.is_done]
+            raise AssertionError(f"{len(left)} calls have no exact answer, one of them {left[:1]}") from None
 
     async def reserve(self) -> Deal:
         """Reserve for a new deal, and leave it there."""

@@ -7,6 +7,7 @@ import pkgutil
 import random
 import tempfile
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from tests.support.books import new_workspace, read_books
 from tests.support.patience import HASTY
 from tests.support.processes import SidecarProcess, running_sidecars, template, write_rules
 
+HERE: Final = Path(__file__).parent
 FAR_LIMIT_USD: Final = 1_000_000
 SETTINGS: Final = HASTY
 
@@ -187,10 +189,12 @@ async def perform(scenario: Scenario, seed: int) -> Report:
 
 
 def _told(error: BaseException) -> list[str]:
-    """Return what went wrong: of a group, each."""
+    """Return what went wrong, and what the scenario was waiting for or doing: of a group, each."""
     if isinstance(error, BaseExceptionGroup):
         return [fault for each in error.exceptions for fault in _told(each)]
-    return [f"{type(error).__name__}: {error}"]
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames if str(HERE) in frame.filename]
+    return [f"{type(error).__name__}: {error} ({' > '.join(places[1:])})"]
 
 
 def find_scenarios() -> list[Scenario]:

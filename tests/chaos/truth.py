@@ -18,7 +18,8 @@ NANOS: Final = 1_000_000_000
 class Deal:
     """One paid call of a user: checked, or reserved and settled. `charged_nanos` is what its caller knows it cost.
 
-    `acknowledged_nanos` is what the ledger itself has answered exactly: the part that must never be lost.
+    `acknowledged_nanos` is what the ledger itself has answered exactly: the part that must never be lost. `last` is the
+    last answer, None if there was none.
     """
 
     request_id: str
@@ -29,6 +30,7 @@ class Deal:
     is_admitted: bool = False
     is_done: bool = False
     acknowledged_nanos: int = 0
+    last: Answer | None = None
 
     @property
     def charged_nanos(self) -> int:
@@ -63,6 +65,7 @@ class Truth:
 
     def note(self, deal: Deal, answer: Answer | None, at_s: float, url: str = "") -> bool:
         """Note an answer of the sidecar at `url` (None: there was none); says whether the ledger itself gave it."""
+        deal.last = answer
         if answer is None or answer.status != 200:
             self.answers["failed"] += 1
             return False
