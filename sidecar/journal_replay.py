@@ -5,7 +5,7 @@ Everything is done under its own id, so that it counts once, whoever else replay
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
@@ -62,14 +62,32 @@ class RestoringLedger(Protocol):
 
 @dataclass(slots=True)
 class Recovery:
-    """How far a partition's loss is made good: of which lineages, and which closed files need no second look.
+    """How far each partition's loss is made good: of which lineage, and which closed files need no second look.
 
-    A pass that the store ends halfway goes on there, and opens nothing for a second time.
+    A pass that the store ends halfway goes on there, and opens nothing for a second time. `failed` has the partitions
+    for which it has ended in this pass: the others go on.
     """
 
     lineages: dict[int, str] = field(default_factory=dict)
-    done: set[Path] = field(default_factory=set)
+    done: dict[int, set[Path]] = field(default_factory=dict)
     opened: set[tuple[str, ...]] = field(default_factory=set)
+    failed: dict[int, StoreError] = field(default_factory=dict)
+
+    def begin(self, lost: Mapping[int, Lineage]) -> None:
+        """Begin a pass over what partitions have lost; one that has another lineage by now begins anew."""
+        for partition, lineage in lost.items():
+            if self.lineages.get(partition) != lineage.current:
+                self.lineages[partition], self.done[partition] = lineage.current, set()
+
+    def wants(self, partition: int, path: Path) -> bool:
+        """Say whether a file has to be looked through for a partition."""
+        return partition not in self.failed and path not in self.done[partition]
+
+    def end(self, lost: Iterable[int], path: Path) -> None:
+        """Note that everything of a closed file was done again, but for the partitions that have failed."""
+        for partition in lost:
+            if partition not in self.failed:
+                self.done[partition].add(path)
 
 
 class Replayer:
@@ -122,10 +140,18 @@ class Replayer:
             await self._until_next()
 
     async def replay(self) -> None:
-        """Bring everything to the store that it does not have, as far as it answers. Raises `StoreError`."""
+        """Bring everything to the store that it does not have, as far as it answers.
+
+        Each partition on its own, for each may be on another server. Raises `StoreError` if one of them has failed.
+        """
+        self._recovery.failed = {}
         lost: dict[int, Lineage] = {}
         for partition in self._to_look_at():
-            lineage = await _bounded(self._ledger.lineage(partition))
+            try:
+                lineage = await _bounded(self._ledger.lineage(partition))
+            except StoreError as error:
+                self._recovery.failed[partition] = error
+                continue
             if partition not in self._journal.recovering and self._has_all(partition, lineage):
                 self._note_as_there(partition, lineage)
             else:
@@ -134,6 +160,8 @@ class Replayer:
         if lost:
             await self._recover(lost)
         await self._replay_open()
+        if self._recovery.failed:
+            raise next(iter(self._recovery.failed.values()))
 
     def _has_all(self, partition: int, lineage: Lineage) -> bool:
         """Say whether the data of a partition has everything that was journaled of it, also what was told late."""
@@ -176,6 +204,8 @@ class Replayer:
         reader = Reader()
         counted = await self._do_lost_again(lost, reader)
         for partition, lineage in lost.items():
+            if partition in self._recovery.failed:
+                continue  # The next pass goes on with it.
             if self._has_stray(partition, lineage):
                 self._journal.know(partition, lineage.current, self._ledger.places[partition])
             else:
@@ -187,9 +217,8 @@ class Replayer:
 
     async def _do_lost_again(self, lost: dict[int, Lineage], reader: Reader) -> dict[Restored, int]:
         """Go through the journal's files; returns what came of the operations that were lost."""
-        lineages = {partition: lineage.current for partition, lineage in lost.items()}
-        if lineages != self._recovery.lineages:
-            self._recovery.lineages, self._recovery.done = lineages, set()
+        recovery = self._recovery
+        recovery.begin(lost)
         counted = dict.fromkeys(Restored, 0)
 
         def survives(partition: int, place: Place) -> bool:
@@ -198,15 +227,14 @@ class Replayer:
         segments = list_segments(self._journal.directory)
         for segment in segments:
             operations = await asyncio.to_thread(_lost_of, segment, reader, survives, self._journal.open.__contains__)
-            if segment.path in self._recovery.done:
-                continue
-            wanted = [each for each in operations if self._ledger.partition_of(each.user_id) in lost]
+            wanting = {partition for partition in lost if recovery.wants(partition, segment.path)}
+            wanted = [each for each in operations if self._ledger.partition_of(each.user_id) in wanting]
             async for restore, result in self._restore(wanted, insists=True):
                 counted[result] += 1
                 if result is Restored.MISSING:
                     await self._wait_for_hold(restore)
             if segment is not segments[-1]:
-                self._recovery.done.add(segment.path)
+                recovery.end(lost, segment.path)
         return counted
 
     async def _replay_open(self) -> None:
@@ -216,7 +244,7 @@ class Replayer:
         reachable = {
             number: restore
             for number, restore in list(self._journal.open.items())
-            if self._is_reachable(self._ledger.partition_of(restore.user_id))
+            if self._may_be_asked(self._ledger.partition_of(restore.user_id))
         }
         numbers = {id(restore): number for number, restore in reachable.items()}
         self._missing_since_ms = {number: at for number, at in self._missing_since_ms.items() if number in reachable}
@@ -230,6 +258,10 @@ class Replayer:
                     log.error("a call of the journal is not what the store has under its id: %s", restore.request_id)
         finally:
             self._journal.close(done)
+
+    def _may_be_asked(self, partition: int) -> bool:
+        """Say whether the store answers, and whether nothing that was lost is still to be done before the rest."""
+        return self._is_reachable(partition) and partition not in self._recovery.failed
 
     async def _wait_for_hold(self, restore: Restore) -> None:
         """Have an end of a hold wait among what the store has not acknowledged, once."""
@@ -266,10 +298,21 @@ class Replayer:
     async def _restore(
         self, restores: Iterable[Restore], *, insists: bool = False
     ) -> AsyncIterator[tuple[Restore, Restored]]:
-        """Yield each operation and what came of it, in their order within a partition."""
+        """Yield each operation and what came of it, in their order within a partition.
+
+        Who insists goes on with the other partitions when the store of one has gone.
+        """
         for chunk in batched_by_partition(restores, self._ledger.partition_of):
             partition = self._ledger.partition_of(chunk[0].user_id)
-            results = await (self._insist(partition, chunk) if insists else self._do_again(partition, chunk))
+            if partition in self._recovery.failed:
+                continue
+            try:
+                results = await (self._insist(partition, chunk) if insists else self._do_again(partition, chunk))
+            except StoreError as error:
+                if not insists:
+                    raise
+                self._recovery.failed[partition] = error
+                continue
             for restore, result in zip(chunk, results, strict=True):
                 self._record(result, 1)
                 yield restore, result

@@ -29,13 +29,20 @@ async def opened(directory: Path) -> AsyncIterator[Journal]:
 
 
 class Stage:
-    """A ledger in memory with a lineage that a test sets, a caller, and a replayer of a journal."""
+    """A ledger in memory with a lineage that a test sets, a caller, and a replayer of a journal.
 
-    def __init__(self) -> None:
+    With several partitions a user is in that of the number at the end of the name. Those in `away` are known not to
+    answer, those in `silent` do not tell their lineage.
+    """
+
+    def __init__(self, *, partitions: int = 1) -> None:
+        self.partitions = partitions
+        self.away: set[int] = set()
+        self.silent: set[int] = set()
         self.under_test = memory_under_test()
         self.caller = Caller(self.under_test, rules(template("free", 1000), template("pro", 5)))
         self.lineage = Lineage("first", {})
-        self.places: list[Place | None] = [None]
+        self.places: list[Place | None] = [None] * partitions
         self.restore = self.under_test.ledger.restore
         self.is_reachable = True
 
@@ -61,9 +68,9 @@ class Stage:
         return Replayer(
             journal,
             _Ledger(self),
-            partitions=1,
+            partitions=self.partitions,
             now_ms=lambda: clock[0],
-            is_reachable=lambda _partition: self.is_reachable,
+            is_reachable=lambda partition: self.is_reachable and partition not in self.away,
             record=lambda result, number: counts.update({result: number}),
         )
 
@@ -77,10 +84,12 @@ class _Ledger:
         self.restore = stage.restore
         self.resolve = stage.under_test.ledger.resolve
 
-    def partition_of(self, _user_id: str) -> int:
-        return 0
+    def partition_of(self, user_id: str) -> int:
+        return int(user_id[-1]) if self._stage.partitions > 1 else 0
 
-    async def lineage(self, _partition: int) -> Lineage:
+    async def lineage(self, partition: int) -> Lineage:
+        if partition in self._stage.silent:
+            raise GONE
         return self._stage.lineage
 
 
@@ -97,7 +106,9 @@ def replan_of(stage: Stage) -> Replan:
     return lambda user_id, tier, at_ms: stage.caller.plan(user_id, tier, at_ms=at_ms)
 
 
-async def admit(stage: Stage, journal: Journal, number: int, admissions: Sequence[Admission]) -> None:
+async def admit(
+    stage: Stage, journal: Journal, number: int, admissions: Sequence[Admission], *, partition: int = 0
+) -> None:
     """Let the ledger decide and note it at a place of the first lineage."""
     answers = await stage.under_test.ledger.admit(admissions)
-    journal.note_admissions(0, Place("first", number), admissions, answers)
+    journal.note_admissions(partition, Place("first", number), admissions, answers)

@@ -228,3 +228,40 @@ async def test_a_recovery_that_an_outage_ends_does_no_whole_file_again(tmp_path:
             with contextlib.suppress(StoreUnavailable):
                 await replayer.replay()
     assert [1] * BATCHES == unsteady.given
+
+
+async def test_a_partition_that_goes_away_again_holds_up_no_other(tmp_path: Path) -> None:
+    """Each is known as soon as its own loss is made good; catches a server that flaps and keeps all recovering."""
+    before, lost = Stage(partitions=2), Stage(partitions=2)
+    async with opened(tmp_path) as journal:
+        await before.replay(journal)
+        for partition in (0, 1):
+            check = before.check(user_id=f"user-{partition}")
+            await admit(before, journal, partition + 1, [check], partition=partition)
+        lost.lineage, do_again = Lineage("second", {}), lost.restore
+
+        async def restore(restores: Sequence[Restore]) -> list[Restored]:
+            if restores[0].user_id == "user-0":
+                lost.away = {0}
+                raise GONE
+            return await do_again(restores)
+
+        lost.restore = restore
+        with pytest.raises(StoreUnavailable):
+            await lost.replay(journal)
+        assert ({0}, "second") == (journal.recovering, journal.known[1])
+        lost.away, lost.restore = set(), do_again
+        assert {Restored.APPLIED: 1} == await lost.replay(journal)
+        assert set() == journal.recovering
+
+
+async def test_a_partition_that_does_not_tell_its_lineage_holds_up_no_other(tmp_path: Path) -> None:
+    """The others are looked at all the same."""
+    before, lost = Stage(partitions=2), Stage(partitions=2)
+    async with opened(tmp_path) as journal:
+        await before.replay(journal)
+        await admit(before, journal, 1, [before.check(user_id="user-1")], partition=1)
+        lost.lineage, lost.silent = Lineage("second", {}), {0}
+        with pytest.raises(StoreUnavailable):
+            await lost.replay(journal)
+        assert "second" == journal.known[1]
