@@ -1,6 +1,7 @@
 """The lane in front of a script: batches, order, bounds, deadlines."""
 
 import asyncio
+import contextlib
 import gc
 import weakref
 from collections.abc import Sequence
@@ -75,20 +76,30 @@ async def test_an_operation_fails_at_its_deadline_whatever_the_store_does() -> N
     await lane.drain()
 
 
-async def test_each_operation_has_a_deadline_of_its_own() -> None:
-    """Also one that came while an earlier one waited."""
-    store = Store()
-    store.gate.clear()
-    lane = make_lane(store, deadline_s=0.05)
-    loop = asyncio.get_running_loop()
+async def test_a_store_that_clings_to_its_runs_holds_nobody_either() -> None:
+    """Each operation has its deadline, also one that was asked after another, and while that one waited."""
+    runs: list[list[int]] = []
+
+    async def cling(operations: Sequence[int]) -> list[str]:
+        runs.append(list(operations))
+        while operations[0] > 0 and not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+        return [str(operation) for operation in operations]
+
+    let_go = asyncio.Event()
+    limits = LaneLimits(max_batch=4, max_queue=8, command_timeout_s=5.0, deadline_s=0.02)
+    lane: Lane[int, str] = Lane(cling, limits, lambda _size, _seconds: None, Breaker(BreakerLimits()))
+    assert "0" == await lane.submit(0)
     first = lane.submit(1)
-    for waits in (True, False):
-        began_s = loop.time()
-        with pytest.raises(StoreUnavailable):
-            await (first if waits else lane.submit(2))
-        assert loop.time() - began_s >= 0.04
-    store.gate.set()
+    await asyncio.wait([first], timeout=0.01)
+    second = lane.submit(2)
+    _, left = await asyncio.wait([first, second], timeout=20.0)
+    let_go.set()
     await lane.drain()
+    assert set() == left
+    assert [StoreUnavailable] * 2 == [type(asked.exception()) for asked in (first, second)]
+    assert [[0], [1], [2]] == runs
 
 
 async def test_an_answer_is_let_go_of_long_before_its_deadline() -> None:
@@ -97,8 +108,8 @@ async def test_an_answer_is_let_go_of_long_before_its_deadline() -> None:
     lane = make_lane(store, deadline_s=600.0)
     asked = [lane.submit(number) for number in range(3)]
     kept = [weakref.ref(future) for future in asked]
-    await asyncio.gather(*asked)
-    asked.clear()
+    while asked:
+        await asked.pop()
     await lane.drain()
     gc.collect()
     assert [None] * 3 == [reference() for reference in kept]
