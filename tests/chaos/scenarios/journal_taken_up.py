@@ -3,27 +3,43 @@
 import asyncio
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Awaitable, Callable
+from functools import partial
 
+from ledger.keys import partition_of
 from tests.chaos.recovery import until_quiet
 from tests.chaos.scenario import SETTINGS, Scenario, Stage
+from tests.chaos.scenarios.cluster import DURABLE, PARTITIONS, slot_of_partition
 from tests.support.apps import Answer, ask, open_session
 from tests.support.books import read_books
 from tests.support.processes import ROOT, SidecarProcess, launch, template, wait_until_serving, write_rules
+from tests.support.servers import Server, cluster_store
 from tests.support.stores import StoreProcess, store_process
 
 KILLS = 20
+KILLS_ON_A_CLUSTER = 8
 STORE_AWAY_EVERY = 3
 CALLERS = 6
 COST_NANOS = 1_000_000
+BOUND = "nothing that was answered; calls whose answer died with the sidecar may be charged"
+
+
+def user_of(number: int) -> str:
+    """Return the user whom a caller calls for."""
+    return f"user-{number}"
 
 
 class House:
-    """One sidecar after the other over one data directory, and callers who remember what they were told."""
+    """One sidecar after the other over one data directory, and callers who remember what they were told.
 
-    def __init__(self, stage: Stage, store: StoreProcess) -> None:
+    `server` is the store, or that of its servers which goes away.
+    """
+
+    def __init__(self, stage: Stage, url: str, server: StoreProcess | Server, *, partitions: int = 1) -> None:
         self.stage = stage
-        self.store = store
+        self.url = url
+        self.server = server
+        self.settings = {**SETTINGS, "partitions": partitions}
         self.directory = stage.directory / "house"
         self.rules = write_rules(stage.directory / "rules.yaml", template("free", 1000, on_store_failure="allow"))
         self.allowed: dict[str, int] = {}
@@ -31,12 +47,12 @@ class House:
 
     def start(self) -> SidecarProcess:
         """Start the next sidecar on what the last one left."""
-        process = launch(self.directory, self.store.url, self.rules, workspace=self.stage.workspace, **SETTINGS)
+        process = launch(self.directory, self.url, self.rules, workspace=self.stage.workspace, **self.settings)
         return wait_until_serving(process, self.directory / "log")
 
     async def call(self, url: str, life: int, number: int) -> None:
         """Check under ids of one's own until the sidecar is gone; an allow is the truth, whoever gave it."""
-        user = f"user-{number}"
+        user = user_of(number)
         async with open_session() as session:
             for count in range(100_000):
                 body = {"user_id": user, "request_id": f"{life}-{count}", "tier": "free", "cost_usd": COST_NANOS / 1e9}
@@ -48,48 +64,62 @@ class House:
                 self.allowed[user] = self.allowed.get(user, 0) + bool(answer.document["allowed"])
 
 
-async def run(stage: Stage) -> None:
-    """Kill twenty sidecars, every third without its store; each allowed call is charged in the end, once."""
+async def on_one_server(stage: Stage) -> House:
+    """Return a house over one server, which goes away."""
     store = await stage.enter(store_process())
-    house = House(stage, store)
-    for life in range(KILLS):
+    return House(stage, store.url, store)
+
+
+async def on_a_cluster(stage: Stage) -> House:
+    """Return a house over a Cluster, whose server of the first caller goes away."""
+    store = await stage.enter(cluster_store(None, *DURABLE))
+    slot = slot_of_partition(partition_of(user_of(0), PARTITIONS))
+    return House(stage, store.url, await asyncio.to_thread(store.server_of, slot), partitions=PARTITIONS)
+
+
+async def run(stage: Stage, *, build: Callable[[Stage], Awaitable[House]], kills: int) -> None:
+    """Kill so many sidecars, every third without its store; each allowed call is charged in the end, once."""
+    house = await build(stage)
+    for life in range(kills):
         sidecar = await asyncio.to_thread(house.start)
         calling = [asyncio.create_task(house.call(sidecar.url, life, number)) for number in range(CALLERS)]
         await asyncio.sleep(stage.rng.uniform(0.05, 0.3))
         is_away = life % STORE_AWAY_EVERY == 1
         if is_away:
-            await asyncio.to_thread(store.kill)
+            await asyncio.to_thread(house.server.kill)
             await asyncio.sleep(stage.rng.uniform(0.05, 0.5))
         sidecar.process.send_signal(signal.SIGKILL)
         await asyncio.to_thread(sidecar.process.wait)
         await asyncio.gather(*calling)
         if is_away:
-            await asyncio.to_thread(store.start)
+            await asyncio.to_thread(house.server.start)
     last = await asyncio.to_thread(house.start)
     await until_quiet([last])
     await asyncio.to_thread(last.stop)
-    await _compare(stage, house, store.url)
-    await _replay_again(stage, house.directory / "data", store.url)
-    await _compare(stage, house, store.url)
+    stage.report.notes["kills"] = kills
+    await _compare(stage, house)
+    await _replay_again(stage, house)
+    await _compare(stage, house)
 
 
-async def _compare(stage: Stage, house: House, url: str) -> None:
+async def _compare(stage: Stage, house: House) -> None:
     """What was allowed is charged; at most the calls whose answers died with a sidecar come on top."""
-    books = await read_books(url, stage.workspace)
+    books = await read_books(house.url, stage.workspace)
     found = {user: books.spend(user).get("month", 0) // COST_NANOS for user in house.allowed}
     short = {user: allowed - found[user] for user, allowed in house.allowed.items() if found[user] < allowed}
     surplus = sum(found.values()) - sum(house.allowed.values())
     stage.report.sent = sum(house.allowed.values()) + house.unanswered
     stage.report.audit_differences = len(books.report.differences)
-    stage.report.notes |= {"kills": KILLS, "allowed": sum(house.allowed.values()), "charged_unanswered": surplus}
+    stage.report.notes |= {"allowed": sum(house.allowed.values()), "charged_unanswered": surplus}
     stage.expect(not short, f"calls that were allowed are not charged: {short}")
     stage.expect(surplus <= house.unanswered, f"{surplus} calls too many are charged")
     stage.expect(not books.report.differences, f"the audit found {books.report.differences[:3]}")
 
 
-async def _replay_again(stage: Stage, data_dir: Path, url: str) -> None:
+async def _replay_again(stage: Stage, house: House) -> None:
     """Replay every journal by hand, twice at the same time."""
-    words = [sys.executable, "-m", "cli.main", "journal", "replay", "--data-dir", str(data_dir), "--redis-url", url]
+    journals = ["--data-dir", str(house.directory / "data")]
+    words = [sys.executable, "-m", "cli.main", "journal", "replay", *journals, "--redis-url", house.url]
     replays = [
         await asyncio.create_subprocess_exec(
             *words, "--workspace", stage.workspace, cwd=ROOT, stdout=asyncio.subprocess.PIPE
@@ -102,9 +132,17 @@ async def _replay_again(stage: Stage, data_dir: Path, url: str) -> None:
         stage.expect(replay.returncode == 0, f"a replay failed: {output.decode()}")
 
 
-SCENARIO = Scenario(
-    name="journal-taken-up",
-    title="The only sidecar killed at 20 random points, every third time without its store; the next takes over",
-    bound="nothing that was answered; calls whose answer died with the sidecar may be charged",
-    run=run,
-)
+SCENARIOS = [
+    Scenario(
+        name="journal-taken-up",
+        title=f"The only sidecar killed at {KILLS} random points, each third time without its store; another follows",
+        bound=BOUND,
+        run=partial(run, build=on_one_server, kills=KILLS),
+    ),
+    Scenario(
+        name="journal-taken-up-on-a-cluster",
+        title=f"The same {KILLS_ON_A_CLUSTER} times over a Cluster, every third time without one of its servers",
+        bound=BOUND,
+        run=partial(run, build=on_a_cluster, kills=KILLS_ON_A_CLUSTER),
+    ),
+]
