@@ -159,6 +159,16 @@ def test_nobody_may_write_but_to_its_own_directories(name: str, sets: dict[str, 
         assert "/var/lib/spendgate" in {mount["mountPath"] for mount in ours.spec["volumeMounts"]}
 
 
+def test_the_control_plane_keeps_adjustments_where_it_may_write(sets: dict[str, list[Document]]) -> None:
+    """And where a container finds them again that is started anew in its pod."""
+    containers = [each for listed in sets.values() for each in our_containers(listed)]
+    planes = [each for each in containers if each.spec["args"] == ["controlplane"]]
+    assert planes
+    for plane in planes:
+        writable = {mount["mountPath"] for mount in plane.spec["volumeMounts"] if not mount.get("readOnly")}
+        assert plane.environment["SPENDGATE_CONTROL_DATA_DIR"] in writable
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_container_starts_with_what_it_is_given(
     name: str, sets: dict[str, list[Document]], tmp_path: Path
