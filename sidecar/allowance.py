@@ -18,7 +18,8 @@ from sidecar.append_log import LogUnavailable
 MAX_GRANTS: Final = 10_000
 """Calls that are known by their ids, so that a repeat takes nothing and a settle gives back."""
 KEPT_WITHIN_S: Final = 0.25
-"""A disk that takes longer keeps no caller waiting: the call is refused, and what it took stays taken."""
+"""A disk that takes longer, and longer than a decision may, keeps no caller waiting: the call is refused, and what it
+took stays taken."""
 COMPLAIN_EVERY_MS: Final = 60_000
 
 log = logging.getLogger("spendgate.allowance")
@@ -50,14 +51,21 @@ class Allowance:
     """See the module. Amounts are nano-USD; `now_ms` is the store's time as this process knows it.
 
     Of each allowance only one of `shares` equal parts is given here: what a sidecar's workers give adds up to it.
-    `on_taken` is told what a call has taken, once for each call, when it is on disk.
+    `on_taken` is told what a call has taken, once for each call, when it is on disk, for which it waits
+    `kept_within_s` at most.
     """
 
     def __init__(
-        self, *, now_ms: Callable[[], int], on_taken: Callable[[int], None] = lambda _nanos: None, shares: int = 1
+        self,
+        *,
+        now_ms: Callable[[], int],
+        on_taken: Callable[[int], None] = lambda _nanos: None,
+        shares: int = 1,
+        kept_within_s: float = KEPT_WITHIN_S,
     ) -> None:
         self._now_ms = now_ms
         self._shares = shares
+        self._kept_within_s = kept_within_s
         self._on_taken = on_taken
         self._counts = AllowanceCounts()
         self._grants: dict[tuple[str, str], Grant] = {}
@@ -80,7 +88,7 @@ class Allowance:
             return False
         if grant.writing is not None:
             try:
-                async with asyncio.timeout(KEPT_WITHIN_S):
+                async with asyncio.timeout(self._kept_within_s):
                     await asyncio.shield(grant.writing)
             except (LogUnavailable, TimeoutError):
                 return False

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from sidecar.allowance import Allowance
+from sidecar.allowance import KEPT_WITHIN_S, Allowance
 from sidecar.append_log import AppendLog, LogLimits
 from sidecar.failure_policy import FailurePolicy
 from sidecar.journal_files import claim_directory
@@ -25,10 +25,15 @@ log = logging.getLogger("spendgate.allowance")
 
 @contextlib.asynccontextmanager
 async def kept_policy(
-    data_dir: Path, clock: StoreClock, metrics: Metrics, rules: RuleCache, *, workers: int
+    data_dir: Path, clock: StoreClock, metrics: Metrics, rules: RuleCache, *, workers: int, deadline_s: float
 ) -> AsyncIterator[FailurePolicy]:
     """Provide the policy of a sidecar, or of one of its workers, with the allowances kept in its data directory."""
-    allowance = Allowance(now_ms=clock.now_ms, on_taken=metrics.record_allowance, shares=workers)
+    allowance = Allowance(
+        now_ms=clock.now_ms,
+        on_taken=metrics.record_allowance,
+        shares=workers,
+        kept_within_s=max(KEPT_WITHIN_S, deadline_s),
+    )
     async with kept_allowance(data_dir, allowance):
         yield FailurePolicy(clock, allowance, knows_rules=lambda: rules.is_loaded)
 

@@ -46,7 +46,7 @@ MAX_OPEN_REFUSALS: Final = MAX_OPEN // 2
 """With more, refusals are not kept for the log any more: they make room for what is money."""
 REFUSALS: Final = frozenset({RestoreKind.DENY, RestoreKind.VOID})
 KEPT_WITHIN_S: Final = 0.25
-"""A disk that takes longer keeps no caller waiting: the call is refused."""
+"""A disk that takes longer, and longer than a decision may, keeps no caller waiting: the call is refused."""
 SEGMENT_BYTES: Final = 4 << 20
 KEEP_S: Final = 25 * 3600.0
 """Records are kept 24 hours after the store has acknowledged them; files hold up to an hour of them."""
@@ -63,6 +63,8 @@ def journal_limits(max_bytes: int) -> LogLimits:
 class Journal:
     """See the module. `now_ms` is the store's time as this process knows it; `landing_ms` bounds how late a call lands.
 
+    An answer waits for the disk `kept_within_s` at most.
+
     `open` has what the store has not acknowledged, oldest first; `known` the lineage of each partition up to which
     everything is in the store's data, and `last` the last place that was noted in it since; `recovering` has the
     partitions that have lost some of it; `stray` the last place of each other lineage in which something was noted.
@@ -70,7 +72,15 @@ class Journal:
     something could not be kept; `replan` is asked for the plans of other times.
     """
 
-    def __init__(self, directory: Path, *, limits: LogLimits, now_ms: Callable[[], int], landing_ms: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        limits: LogLimits,
+        now_ms: Callable[[], int],
+        landing_ms: int,
+        kept_within_s: float = KEPT_WITHIN_S,
+    ) -> None:
         self.directory = directory
         self.open: dict[int, Restore] = {}
         self.known: dict[int, str] = {}
@@ -84,6 +94,7 @@ class Journal:
         self.log = AppendLog(directory, limits=limits, checkpoint=self._checkpoint)
         self._now_ms = now_ms
         self._landing_ms = landing_ms
+        self._kept_within_s = kept_within_s
         self._last_id = now_ms() * 1000  # So that no process ever uses the number of another one.
         self._open_calls: Counter[tuple[str, str]] = Counter()
         self._refusals = 0
@@ -240,7 +251,7 @@ class Journal:
         self._add(number, restore)
         self.on_change()
         try:
-            async with asyncio.timeout(KEPT_WITHIN_S):
+            async with asyncio.timeout(self._kept_within_s):
                 await self.log.append(open_entry(number, restore), undo=lambda: self._forget(number))
         except TimeoutError:  # It may get there after all; then its end follows.
             self.close([number])

@@ -58,7 +58,7 @@ def claim_directory(data_dir: Path, stack: contextlib.ExitStack, name: str = DIR
 
 @contextlib.asynccontextmanager
 async def open_journal(
-    data_dir: Path, *, max_bytes: int, now_ms: Callable[[], int], landing_ms: int
+    data_dir: Path, *, max_bytes: int, now_ms: Callable[[], int], landing_ms: int, kept_within_s: float
 ) -> AsyncIterator[Journal]:
     """Provide the journal of this process, with what its predecessor has left; on leaving, it is whole on disk.
 
@@ -72,6 +72,7 @@ async def open_journal(
             limits=journal_limits(max_bytes),
             now_ms=now_ms,
             landing_ms=landing_ms,
+            kept_within_s=kept_within_s,
         )
         journal.take_over(state)
         _tell(journal, state)

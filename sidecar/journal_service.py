@@ -12,7 +12,7 @@ from ledger.redis_ledger import RedisLedger
 from sidecar.allowance_log import kept_policy
 from sidecar.enforcer import Lanes
 from sidecar.failure_policy import FailurePolicy
-from sidecar.journal import Journal
+from sidecar.journal import KEPT_WITHIN_S, Journal
 from sidecar.journal_files import open_journal
 from sidecar.journal_replay import Replayer
 from sidecar.metrics import Metrics
@@ -35,7 +35,9 @@ async def without_store(
 ) -> AsyncIterator[Fallback]:
     """Provide what is needed without the store, as earlier processes have left it in the data directory."""
     async with (
-        kept_policy(Path(settings.data_dir), clock, metrics, rules, workers=workers) as policy,
+        kept_policy(
+            Path(settings.data_dir), clock, metrics, rules, workers=workers, deadline_s=settings.deadline_ms / 1000
+        ) as policy,
         kept_journal(settings, clock, metrics, rules) as journal,
     ):
         yield Fallback(policy, journal)
@@ -51,6 +53,7 @@ async def kept_journal(
         max_bytes=settings.journal_max_bytes,
         now_ms=clock.now_ms,
         landing_ms=settings.deadline_ms,
+        kept_within_s=max(KEPT_WITHIN_S, settings.deadline_ms / 1000),
     )
     async with opening as journal:
 

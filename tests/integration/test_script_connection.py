@@ -10,7 +10,7 @@ from ledger.script_connection import ScriptConnection
 
 async def until_sent(connection: ScriptConnection) -> None:
     """Turn the loop until a command waits for its reply."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while connection._link is None or not connection._link._pending:  # noqa: ASYNC110 - nothing tells when a command has left
             await asyncio.sleep(0)
 
@@ -23,7 +23,7 @@ async def test_after_a_caller_that_gave_up_the_next_is_answered(valkey_url: str)
             waiting = asyncio.create_task(connection.execute_command("BLPOP", "nothing-is-ever-here", 0))
             await until_sent(connection)
             waiting.cancel()
-            echo = await asyncio.wait_for(connection.execute_command("ECHO", str(number)), 5)
+            echo = await asyncio.wait_for(connection.execute_command("ECHO", str(number)), 60)
             assert str(number).encode() == echo
         await connection.aclose()
 

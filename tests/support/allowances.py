@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from sidecar.allowance import Allowance
 from sidecar.append_log import LogUnavailable
+from tests.support.patience import KEPT_WITHIN_S
 
 
 @dataclass(slots=True)
@@ -62,8 +63,10 @@ class MemoryLog:
         return [*self.kept, *[each.entry for each in self.waiting[:survivors]]]
 
 
-def memory_allowance(now_ms: Callable[[], int], log: MemoryLog | None = None) -> Allowance:
+def memory_allowance(
+    now_ms: Callable[[], int], log: MemoryLog | None = None, *, kept_within_s: float = KEPT_WITHIN_S
+) -> Allowance:
     """Return an allowance that keeps what is taken in memory."""
-    allowance = Allowance(now_ms=now_ms)
+    allowance = Allowance(now_ms=now_ms, kept_within_s=kept_within_s)
     allowance.keep_in(log or MemoryLog())
     return allowance

@@ -159,7 +159,7 @@ async def running_edge(directory: Path, *, rule_set: RuleSet | None = None, **se
         rules.on_change(metrics.set_rules)
         metrics.set_rules(rules.current)
         journal = await stack.enter_async_context(
-            open_journal(directory, max_bytes=1 << 20, now_ms=lambda: NOON_MS, landing_ms=250)
+            open_journal(directory, max_bytes=1 << 20, now_ms=lambda: NOON_MS, landing_ms=250, kept_within_s=DEADLINE_S)
         )
         enforcer, recorder = _use_cases(ledger, rules, metrics, journal)
         listeners = Listeners(

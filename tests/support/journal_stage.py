@@ -17,6 +17,7 @@ from sidecar.journal_entries import DoneBatch, Reader, Row, Writer
 from sidecar.journal_files import open_journal
 from sidecar.journal_replay import Replayer
 from tests.support.ledger_under_test import NOON_MS, Caller, memory_under_test, rules, template
+from tests.support.patience import KEPT_WITHIN_S
 
 GONE = StoreUnavailable("gone")
 
@@ -24,7 +25,9 @@ GONE = StoreUnavailable("gone")
 @contextlib.asynccontextmanager
 async def opened(directory: Path) -> AsyncIterator[Journal]:
     """Open the first free journal of a directory."""
-    async with open_journal(directory, max_bytes=1 << 20, now_ms=lambda: NOON_MS, landing_ms=250) as journal:
+    async with open_journal(
+        directory, max_bytes=1 << 20, now_ms=lambda: NOON_MS, landing_ms=250, kept_within_s=KEPT_WITHIN_S
+    ) as journal:
         yield journal
 
 

@@ -17,6 +17,7 @@ from sidecar.allowance_log import DIRECTORY_NAME, kept_allowance
 from tests.support.allowances import MemoryLog, memory_allowance
 from tests.support.ledger_under_test import NOON_MS, rules, template
 from tests.support.operations import admission_of
+from tests.support.patience import KEPT_WITHIN_S
 
 X = 10
 DAY_MS = 24 * 3600 * 1000
@@ -75,7 +76,7 @@ async def test_another_user_has_an_own_allowance() -> None:
 
 async def test_workers_share_an_allowance() -> None:
     """Each gives an equal part, rounded down, so that all together give no more than the allowance."""
-    workers = [Allowance(now_ms=now, shares=3) for _ in range(3)]
+    workers = [Allowance(now_ms=now, shares=3, kept_within_s=KEPT_WITHIN_S) for _ in range(3)]
     for worker in workers:
         worker.keep_in(MemoryLog())
     assert [3, 3, 3] == [await left(worker) for worker in workers]
@@ -157,8 +158,8 @@ async def test_what_the_disk_does_not_keep_is_refused_and_not_taken() -> None:
 async def test_a_disk_that_hangs_keeps_nobody_waiting() -> None:
     """The caller is refused in time; what it took stays taken, for it may be on disk."""
     log = MemoryLog(is_instant=False)
-    allowance = memory_allowance(now, log)
-    async with asyncio.timeout(5):
+    allowance = memory_allowance(now, log, kept_within_s=0.01)
+    async with asyncio.timeout(KEPT_WITHIN_S):
         assert not await allowance.take(call(8))
     log.is_instant = True
     log.succeed()
@@ -220,7 +221,7 @@ async def test_a_clock_that_was_ahead_gives_nothing_back() -> None:
 async def test_what_was_taken_is_told_once_it_is_kept() -> None:
     """Repeats and refusals are not counted."""
     told: list[int] = []
-    allowance = Allowance(now_ms=now, on_taken=told.append)
+    allowance = Allowance(now_ms=now, on_taken=told.append, kept_within_s=KEPT_WITHIN_S)
     allowance.keep_in(MemoryLog())
     for nanos, name in ((8, "a"), (8, "a"), (8, "b"), (2, "c")):
         await allowance.take(call(nanos, name))
@@ -231,25 +232,25 @@ async def test_what_was_taken_is_told_once_it_is_kept() -> None:
 async def test_a_restart_finds_what_was_taken(tmp_path: Path) -> None:
     """On a real disk, over a stop, and over a crash that closes nothing."""
     before, after = tmp_path / "before", tmp_path / "after"
-    async with kept_allowance(before, crashing := Allowance(now_ms=now)):
+    async with kept_allowance(before, crashing := Allowance(now_ms=now, kept_within_s=KEPT_WITHIN_S)):
         assert await crashing.take(call(5, "first"))
         shutil.copytree(before, after)
-    async with kept_allowance(after, second := Allowance(now_ms=now)):
+    async with kept_allowance(after, second := Allowance(now_ms=now, kept_within_s=KEPT_WITHIN_S)):
         assert [True, False] == [await second.take(call(nanos, str(nanos))) for nanos in (3, 4)]
-    async with kept_allowance(after, third := Allowance(now_ms=now)):
+    async with kept_allowance(after, third := Allowance(now_ms=now, kept_within_s=KEPT_WITHIN_S)):
         assert 2 == await left(third)
 
 
 async def test_two_processes_on_one_directory_keep_their_own_counts(tmp_path: Path) -> None:
     """Each is a sidecar; after a restart neither has given less than it had, whichever takes whose place."""
     async with (
-        kept_allowance(tmp_path, first := Allowance(now_ms=now)),
-        kept_allowance(tmp_path, second := Allowance(now_ms=now)),
+        kept_allowance(tmp_path, first := Allowance(now_ms=now, kept_within_s=KEPT_WITHIN_S)),
+        kept_allowance(tmp_path, second := Allowance(now_ms=now, kept_within_s=KEPT_WITHIN_S)),
     ):
         assert [True, True] == [await each.take(call(nanos)) for each, nanos in ((first, 8), (second, 5))]
     async with (
-        kept_allowance(tmp_path, third := Allowance(now_ms=now)),
-        kept_allowance(tmp_path, fourth := Allowance(now_ms=now)),
+        kept_allowance(tmp_path, third := Allowance(now_ms=now, kept_within_s=KEPT_WITHIN_S)),
+        kept_allowance(tmp_path, fourth := Allowance(now_ms=now, kept_within_s=KEPT_WITHIN_S)),
     ):
         assert [2, 5] == [await left(third), await left(fourth)]
 
@@ -260,6 +261,6 @@ async def test_a_log_that_cannot_be_read_refuses_everything(tmp_path: Path, capl
     directory.mkdir(parents=True)
     name = f"{1:020d}-{7:08x}.log"
     (directory / name).mkdir()
-    async with kept_allowance(tmp_path, allowance := Allowance(now_ms=now)):
+    async with kept_allowance(tmp_path, allowance := Allowance(now_ms=now, kept_within_s=KEPT_WITHIN_S)):
         assert not await allowance.take(call(1))
     assert "cannot be read" in caplog.text

@@ -61,7 +61,7 @@ async def _hangs_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
 
 async def test_after_a_command_that_was_given_up_the_next_has_a_connection_of_its_own() -> None:
     """A reply that comes late must not be taken for the next command's."""
-    async with served_by(_deaf, answering(b"+second\r\n")) as connection, asyncio.timeout(5):
+    async with served_by(_deaf, answering(b"+second\r\n")) as connection, asyncio.timeout(60):
         waiting = asyncio.create_task(connection.execute_command("PING"))
         while connection._link is None or not connection._link._pending:  # noqa: ASYNC110 - nothing tells
             await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def test_after_a_command_that_was_given_up_the_next_has_a_connection_of_it
 )
 async def test_a_server_out_of_step_is_left(behaviour: Serve) -> None:
     """Those who wait learn of the loss, and nothing that it said is believed afterwards."""
-    async with served_by(behaviour, answering(b"+fine\r\n")) as connection, asyncio.timeout(5):
+    async with served_by(behaviour, answering(b"+fine\r\n")) as connection, asyncio.timeout(60):
         await asyncio.gather(*[connection.execute_command("PING") for _ in range(2)], return_exceptions=True)
         with contextlib.suppress(RedisConnectionError):
             await connection.execute_command("PING")
@@ -85,7 +85,7 @@ async def test_a_server_out_of_step_is_left(behaviour: Serve) -> None:
 async def test_a_reply_that_never_comes_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even of a caller who waits without a bound of its own."""
     monkeypatch.setattr(script_connection, "REPLY_LIMIT_S", 0.05)
-    async with served_by(_deaf) as connection, asyncio.timeout(5):
+    async with served_by(_deaf) as connection, asyncio.timeout(60):
         with pytest.raises(RedisConnectionError, match="no reply"):
             await connection.execute_command("PING")
 
@@ -100,7 +100,7 @@ async def test_a_reply_that_never_comes_ends_the_wait(monkeypatch: pytest.Monkey
 )
 async def test_errors_are_those_of_the_client_library(text: bytes, error: type[Exception]) -> None:
     """The ledger tells them apart."""
-    async with served_by(answering(text)) as connection, asyncio.timeout(5):
+    async with served_by(answering(text)) as connection, asyncio.timeout(60):
         with pytest.raises(error):
             await connection.execute_command("PING")
 
@@ -115,7 +115,7 @@ async def test_a_reply_in_pieces_is_put_together() -> None:
                 await writer.drain()
                 await asyncio.sleep(0)
 
-    async with served_by(in_pieces) as connection, asyncio.timeout(5):
+    async with served_by(in_pieces) as connection, asyncio.timeout(60):
         assert [[b"ok", 7]] * 3 == [await connection.execute_command("PING") for _ in range(3)]
 
 
@@ -135,7 +135,7 @@ async def test_one_timer_watches_a_connection_however_many_commands_it_has_carri
         return handle
 
     monkeypatch.setattr(loop, "call_later", noting)
-    async with served_by(answering(b"+fine\r\n")) as connection, asyncio.timeout(5):
+    async with served_by(answering(b"+fine\r\n")) as connection, asyncio.timeout(60):
         end = loop.time() + 0.3
         commands = 0
         while loop.time() < end:

@@ -69,7 +69,7 @@ async def test_a_store_that_is_gone_ends_no_sweeper() -> None:
     """It counts the failure and tries again."""
     store, codes = Gone(), []
     task = asyncio.create_task(sweeper(store, on_error=codes.append).run())
-    await asyncio.wait_for(store.again.wait(), 5)
+    await asyncio.wait_for(store.again.wait(), 60)
     task.cancel()
     assert {"store_unavailable"} == set(codes)
 
