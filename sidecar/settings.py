@@ -74,7 +74,7 @@ SETTINGS: Final = (
         name="breaker_pause_ms", parse=number(10, 60_000), default="2000", unit="ms", help="longest between two probes"
     ),
     Setting(name="max_queue", parse=number(1, 1_000_000), default="4096", unit="operations", help="waiting, a lane"),
-    Setting(name="max_batch", parse=number(1, 256), default="64", unit="operations", help="in one script"),
+    Setting(name="max_batch", parse=number(1, 256), default="24", unit="operations", help="in one script"),
     Setting(name="max_body_bytes", parse=number(1024, 2**26), default="1048576", unit="bytes", help="a request's body"),
     Setting(
         name="max_rules_bytes", parse=number(1024, 2**30), default="67108864", unit="bytes", help="a pushed rule set"

@@ -15,7 +15,7 @@ from ledger.operations import Admission, Resolution, sent_text
 from ledger.plans import Plan
 from ledger.redis_ledger import RedisLedger
 
-BATCHES: Final = (1, 8, 32, 64)
+BATCHES: Final = (1, 8, 24, 32, 64)
 OPERATIONS: Final = ("check", "reserve", "settle")
 OPERATIONS_A_ROUND: Final = 1600
 USERS: Final = 1000
