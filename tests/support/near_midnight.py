@@ -1,8 +1,9 @@
-"""A time zone whose day ends in a moment, so that a test sees a midnight pass without a clock of its own."""
+"""Midnights: a time zone whose day ends in a moment, for tests that want to see one, and a wait for all the others."""
 
 import struct
 import time
 import zoneinfo
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,14 @@ from ledger import windows
 
 DAY_S = 86_400
 NAME = "Test/Midnight"
+LEAST_LEFT_S = 30.0
+POLL_S = 0.05
+
+
+def outlast_midnight(now_s: Callable[[], float] = time.time, pause: Callable[[float], object] = time.sleep) -> None:
+    """Return once UTC's day goes on for a while: spend of before midnight is not in a window of after it."""
+    while DAY_S - now_s() % DAY_S < LEAST_LEFT_S:
+        pause(POLL_S)
 
 
 def zone_whose_day_ends_in(seconds: int, directory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
