@@ -25,6 +25,7 @@ from sidecar.journal_report import replay_directory
 from tests.conftest import server_binaries
 from tests.property.scenarios import RULE_SETS
 from tests.support.ledger_under_test import NOON_MS, Caller, LedgerUnderTest, nanos
+from tests.support.patience import KEPT_WITHIN_S
 from tests.support.redis_under_test import redis_under_test
 
 USERS: Final = ("ann", "bob")
@@ -128,7 +129,13 @@ async def _journaled(truth: LedgerUnderTest, directory: Path, played: Sequence[S
     async with contextlib.AsyncExitStack() as stack:
         journals = []
         for number in range(SIDECARS):
-            opening = open_journal(directory / str(number), max_bytes=1 << 20, now_ms=lambda: NOON_MS, landing_ms=250)
+            opening = open_journal(
+                directory / str(number),
+                max_bytes=1 << 20,
+                now_ms=lambda: NOON_MS,
+                landing_ms=250,
+                kept_within_s=KEPT_WITHIN_S,
+            )
             journal = await stack.enter_async_context(opening)
             journal.replan = lambda user_id, tier, at_ms: caller.plan(user_id, tier, at_ms=at_ms)
             journals.append(journal)
