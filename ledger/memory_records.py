@@ -85,8 +85,9 @@ class Records:
         return record
 
     def add(self, record: Record) -> None:
-        """Keep a record; it takes the place of a forgotten one."""
+        """Keep a record; it takes the place of a forgotten one, and of a marker."""
         self._records[record.user_id, record.request_id] = record
+        self._marked_ms.pop((record.user_id, record.request_id), None)
 
     def touch(self, user_id: str, request_id: str, now_ms: int) -> None:
         """Keep a record, if there is one, as if it had changed now."""

@@ -14,7 +14,7 @@ from ledger.decisions import Operation
 from ledger.restores import RestoreKind
 from tests.conftest import server_binaries
 from tests.property.comparison import assert_equal_play
-from tests.property.scenarios import Again, Call, Correct, Step, UseRules, scenarios
+from tests.property.scenarios import Again, Call, Correct, End, Step, UseRules, scenarios
 from tests.support.ledger_under_test import LedgerUnderTest, memory_under_test
 from tests.support.redis_under_test import redis_under_test
 
@@ -48,6 +48,13 @@ FOUND: tuple[list[Step], ...] = (
             Again(RestoreKind.RECORD, "bob", 0, 5, "free", 0, with_plan=True),
         ),
     ],
+    # A settle of nobody's hold, a call that takes its id and is undone, and then another such settle.
+    [
+        (End(Operation.SETTLE, "bob", 0, 5, "pro"),),
+        (Again(RestoreKind.CHECK, "bob", 0, 0, "pro", 1000, attempt="two"),),
+        (Again(RestoreKind.VOID, "bob", 0, 0, "pro", 1000, attempt="two"),),
+        (End(Operation.SETTLE, "bob", 0, 1, "pro"),),
+    ],
 )
 """Scenarios that once went wrong."""
 
@@ -80,6 +87,7 @@ def compare(runner: asyncio.Runner, make_actual: Callable[[], Awaitable[LedgerUn
     @hypothesis.example(FOUND[2])
     @hypothesis.example(FOUND[3])
     @hypothesis.example(FOUND[4])
+    @hypothesis.example(FOUND[5])
     @given(scenarios(with_journals=True))
     def same(steps: list[Step]) -> None:
         runner.run(play(steps))
