@@ -39,7 +39,7 @@ async def _webhook(control: ControlPlane) -> dict[str, Any]:
 async def test_an_event_reaches_the_receiver(store_url: str, receiver: Receiver, tmp_path: Path) -> None:
     """And the page shows it as delivered; the scrape as well."""
     async with control_plane(store_url, webhooks=_file(tmp_path, receiver)) as control:
-        client = connect(store_url, StoreTimeouts(connect_ms=1000, command_ms=5000))
+        client = connect(store_url, StoreTimeouts(connect_ms=10_000, command_ms=10_000))
         assert (await _webhook(control))["delivered"] == 0
         await client.xadd(f"sg:{control.workspace}:{{0}}:events", event_fields())  # type: ignore[arg-type]
         await client.aclose()
@@ -74,7 +74,7 @@ async def test_a_sidecar_without_the_store_is_told_once(
         control_plane(store_url, webhooks=path) as first,
         control_plane(store_url, webhooks=path, workspace=first.workspace),
     ):
-        client = connect(store_url, StoreTimeouts(connect_ms=1000, command_ms=5000))
+        client = connect(store_url, StoreTimeouts(connect_ms=10_000, command_ms=10_000))
         heartbeats = Heartbeats(client, workspace=first.workspace)
         await heartbeats.report(_report(store_ok=False))
         await receiver.until(notes=1)

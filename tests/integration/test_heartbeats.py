@@ -50,7 +50,7 @@ def workspace() -> str:
 @pytest.fixture
 async def client(valkey_url: str) -> AsyncIterator[Any]:
     """Return a patient client."""
-    client = connect(valkey_url, StoreTimeouts(connect_ms=2000, command_ms=10_000))
+    client = connect(valkey_url, StoreTimeouts(connect_ms=10_000, command_ms=10_000))
     yield client
     await client.aclose()
 

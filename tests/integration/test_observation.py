@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.control_plane import ControlPlane, control_plane
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 TEMPLATE = {"key": "gold", "limit_usd": 5, "window": "month", "action": "block"}
 
 

@@ -18,7 +18,7 @@ from ledger.rules import RuleKind, WindowType
 from tests.support.books import new_workspace
 from tests.support.store_proxy import StoreProxy
 
-TIMEOUTS = StoreTimeouts(connect_ms=2000, command_ms=10_000)
+TIMEOUTS = StoreTimeouts(connect_ms=10_000, command_ms=10_000)
 TEMPLATE, OVERRIDE = RuleKind.TIER_TEMPLATE, RuleKind.USER_OVERRIDE
 FREE = {"key": "free", "limit_usd": 5, "action": "block"}
 

@@ -28,7 +28,7 @@ from tests.support.servers import STEADY_MS, cluster_store
 BEFORE: Final = 2
 AFTER: Final = 8
 USERS: Final = [f"user-{number}" for number in range(12)]
-TIMEOUTS: Final = StoreTimeouts(connect_ms=2000, command_ms=10_000)
+TIMEOUTS: Final = StoreTimeouts(connect_ms=10_000, command_ms=10_000)
 REPORT: Final = SidecarReport(
     id="sidecar-1", version="1", host="web-1", revision=1, epoch="e", store_ok=True, started_ms=7, rules_source="store"
 )

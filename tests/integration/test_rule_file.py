@@ -13,7 +13,7 @@ from ledger.rules import RuleSet
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_file import RuleFile
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 ATTEMPT_S = 0.5
 NEVER_S = 3600.0
 OFTEN_S = 0.05

@@ -26,7 +26,7 @@ USER: Final = "alice@example.com"
 def _call(url: str, path: str, body: dict[str, object]) -> dict[str, object]:
     headers = {"Content-Type": "application/json", "traceparent": f"00-{TRACE}-{CALLER}-01"}
     request = urllib.request.Request(f"{url}{path}", json.dumps(body).encode(), headers)
-    with urllib.request.urlopen(request, timeout=20) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         answer: dict[str, object] = json.load(response)
     return answer
 

@@ -8,7 +8,7 @@ from ledger.audit import AuditReport, audit_store
 from ledger.audit_snapshot import KeptRecord, Snapshot, read_snapshot
 from ledger.connection import StoreTimeouts, connect
 
-PATIENT: Final = StoreTimeouts(connect_ms=2000, command_ms=10_000)
+PATIENT: Final = StoreTimeouts(connect_ms=10_000, command_ms=10_000)
 
 
 def new_workspace() -> str:

@@ -17,10 +17,10 @@ from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_follower import RuleFollower
 
-TIMEOUTS: Final = StoreTimeouts(connect_ms=2000, command_ms=10_000)
+TIMEOUTS: Final = StoreTimeouts(connect_ms=10_000, command_ms=10_000)
 BLOCK_S: Final = 0.3
 POLL_S: Final = 0.005
-WITHIN_S: Final = 20.0
+WITHIN_S: Final = 60.0
 
 
 async def eventually(is_so: Callable[[], bool]) -> None:

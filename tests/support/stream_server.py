@@ -12,7 +12,7 @@ import msgpack
 from spendgate.testing import FakeSidecar
 from websockets.asyncio.server import ServerConnection, serve
 
-START_DEADLINE_S = 20.0
+START_DEADLINE_S = 60.0
 
 Entry = list[Any]
 Act = Callable[["StreamServer", ServerConnection, list[Entry]], Any]
