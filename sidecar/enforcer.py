@@ -125,6 +125,11 @@ class Enforcer:
             answers += await asyncio.gather(*[self._answer(request, deadline_s) for request in group])
         return answers
 
+    async def drain(self) -> None:
+        """Wait until what was begun by `start`, and is not the lanes' any more, is told."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
     async def usage(self, user_id: str, tier: str | None) -> UsageView:
         """Read what a user has spent and holds; raises `StoreError`."""
         self._lanes.breakers[self._lanes.partition_of(user_id)].check()

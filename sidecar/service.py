@@ -197,6 +197,8 @@ async def _serving(
     finally:
         await listeners.close()
         await drain(lanes)
+        await enforcer.drain()  # It may ask the lanes once more, and its answers may have to be journaled.
+        await drain(lanes)
 
 
 async def _begin(

@@ -4,6 +4,7 @@ An app's client sends the same head with every call of one kind and length. What
 call, holds for the next one as well; only the body is new (docs/decisions/0062).
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,8 @@ from sidecar.enforcer import Enforcer
 from sidecar.metrics import Metrics
 
 MAX_HEADS: Final = 1024
-"""Known heads; emptied when full, as they are when every call has another header."""
+"""Known heads; when full, the one unused for longest goes: callers whose every call has another header push out only
+each other's."""
 MAX_HEAD_BYTES: Final = 2048
 OPERATIONS: Final = {
     f"/v1/{name}": name
@@ -50,11 +52,14 @@ class QuickAnswers:
     def __init__(self, enforcer: Enforcer, metrics: Metrics) -> None:
         self._enforcer = enforcer
         self._metrics = metrics
-        self._heads: dict[bytes, KnownHead] = {}
+        self._heads: OrderedDict[bytes, KnownHead] = OrderedDict()
 
     def find(self, head: bytes) -> KnownHead | None:
         """Return what a head says that was learned; the head ends with its empty line."""
-        return self._heads.get(head)
+        known = self._heads.get(head)
+        if known is not None:
+            self._heads.move_to_end(head)
+        return known
 
     def learn(self, head: bytes, request: web.BaseRequest) -> None:
         """Remember the head of a request that was allowed in and answered, if it asks for one operation, plainly."""
@@ -65,9 +70,9 @@ class QuickAnswers:
             return
         if any(name in request.headers for name in UNUSUAL):
             return
-        if len(self._heads) >= MAX_HEADS:
-            self._heads.clear()
         self._heads[head] = KnownHead(operation, request.content_type, length, answers_msgpack(request))
+        if len(self._heads) > MAX_HEADS:
+            self._heads.popitem(last=False)
 
     def start(self, known: KnownHead, body: bytes, write: Write) -> bool:
         """Answer a request later, by calling `write` with the whole answer; False for a body that is wrong."""

@@ -300,6 +300,16 @@ async def test_heads_are_bounded(caller: Caller, monkeypatch: pytest.MonkeyPatch
     assert [] == quick
 
 
+async def test_a_head_in_use_stays_known(caller: Caller, monkeypatch: pytest.MonkeyPatch, quick: list[bytes]) -> None:
+    """Callers with a new header each time push out each other's heads, not one that is asked with all the while."""
+    monkeypatch.setattr(quick_answers, "MAX_HEADS", 4)
+    await caller.ask(check(0))
+    for number in range(1, 11):
+        await caller.ask(check(number))
+        await caller.ask(post("check", CHECK, f"X-Trace: {number}"))
+    assert 10 == len(quick)
+
+
 async def test_a_long_request_makes_a_plain_connection(caller: Caller, quick: list[bytes]) -> None:
     """What aiohttp was given is remembered up to a bound; beyond it the connection is aiohttp's for good."""
     padding = " " * connection.MAX_REMEMBERED_BYTES
