@@ -24,10 +24,11 @@ WORKERS: Final = 20
 IN_FLIGHT: Final = 50
 STREAM_IN_FLIGHT: Final = 200
 WARM_UP: Final = 200
-STOPPED_WITHIN_S: Final = 5.0
-CLOSED_FOR_S: Final = 0.3
-DEADLINE_S: Final = 3.0
-PATIENT: Final = {"deadline_ms": int(DEADLINE_S * 1000), "command_timeout_ms": int(DEADLINE_S * 1000)}
+STOPPED_WITHIN_S: Final = 30.0
+"""What no stall of a machine fills, and no endless wait keeps to."""
+AT_ONCE_S: Final = 2.5
+"""Less than the 4 s that a stop gives the calls in flight."""
+ATTEMPTS: Final = 5
 HASTY: Final = {"deadline_ms": 300, "command_timeout_ms": 200}
 
 
@@ -81,18 +82,16 @@ async def _connects(sidecar: SidecarProcess) -> bool:
 
 
 async def _refuses_newcomers(sidecar: SidecarProcess) -> None:
-    """Return once nobody new was let in for a while; raises `TimeoutError` if the listener stays open."""
+    """Return once nobody new is let in; raises `TimeoutError` if the listener stays open."""
     async with asyncio.timeout(STOPPED_WITHIN_S):
-        since = time.monotonic()
-        while time.monotonic() - since < CLOSED_FOR_S:
-            if await _connects(sidecar):
-                since = time.monotonic()
+        while await _connects(sidecar):
+            pass
 
 
 async def test_calls_in_flight_are_answered_by_the_ledger(tmp_path: Path) -> None:
     """Calls that wait for the store at SIGTERM are decided exactly; catches listeners that cancel or stay open."""
     workspace = new_workspace()
-    async with _house(tmp_path, workspace, **PATIENT) as (sidecar, store), open_session() as session:
+    async with _house(tmp_path, workspace) as (sidecar, store), open_session() as session:
         owner = {"request_id": "held", "user_id": "ada"}
         await ask(session, f"{sidecar.url}/v1/reserve", {**owner, "tier": "free", "estimate_usd": 1})
         calls = [_check(sidecar, number) for number in range(IN_FLIGHT)]
@@ -122,7 +121,7 @@ async def test_whatever_was_charged_was_answered(tmp_path: Path, number: signal.
             except aiohttp.ClientError:
                 return
 
-    async with _house(tmp_path, workspace, **PATIENT) as (sidecar, store), open_session() as session:
+    async with _house(tmp_path, workspace) as (sidecar, store), open_session() as session:
         workers = [asyncio.create_task(work()) for _ in range(WORKERS)]
         async with asyncio.timeout(STOPPED_WITHIN_S):
             while len(answers) < WARM_UP:  # noqa: ASYNC110 - the workers fill the list
@@ -140,7 +139,7 @@ async def test_whatever_was_charged_was_answered(tmp_path: Path, number: signal.
 async def test_a_stream_learns_of_every_charge_before_it_is_closed(tmp_path: Path) -> None:
     """Under load whatever was charged was answered, then the stream ends with 1001; catches streams cut in service."""
     workspace, answered, exact = new_workspace(), set[str](), set[str]()
-    async with _house(tmp_path, workspace, **PATIENT) as (sidecar, store), open_session() as session:
+    async with _house(tmp_path, workspace) as (sidecar, store), open_session() as session:
         socket = await session.ws_connect(f"{sidecar.url}/v1/stream")
         room, refused = asyncio.Semaphore(STREAM_IN_FLIGHT), asyncio.Event()
 
@@ -198,12 +197,22 @@ async def test_a_stop_does_not_wait_for_a_frozen_store(tmp_path: Path) -> None:
 
 
 async def test_an_idle_sidecar_stops_at_once(tmp_path: Path) -> None:
-    """Open connections without a request do not delay the end; catches a wait for keep-alive clients."""
-    async with _house(tmp_path, new_workspace()) as (sidecar, _), open_session() as session:
-        await ask(session, *_check(sidecar, 0))
-        code, elapsed_s = await _stop(sidecar)
+    """Open connections without a request do not delay the end; catches a wait for keep-alive clients.
 
-    assert (0, True) == (code, elapsed_s < STOPPED_WITHIN_S / 2)
+    Such a wait is there in each attempt, a stall of the machine is not.
+    """
+    quickest_s = STOPPED_WITHIN_S
+    for attempt in range(ATTEMPTS):
+        (directory := tmp_path / str(attempt)).mkdir()
+        async with _house(directory, new_workspace()) as (sidecar, _), open_session() as session:
+            await ask(session, *_check(sidecar, 0))
+            code, elapsed_s = await _stop(sidecar)
+        assert 0 == code
+        quickest_s = min(quickest_s, elapsed_s)
+        if quickest_s < AT_ONCE_S:
+            break
+
+    assert quickest_s < AT_ONCE_S
 
 
 async def test_a_swallowed_cancellation_does_not_keep_the_process() -> None:

@@ -23,9 +23,8 @@ from tests.support.store_proxy import Fate, StoreProxy, cut_in_the_middle, deliv
 CALLS: Final = 150
 AT_A_TIME: Final = 15
 LOST_EVERY: Final = 3
-REPEATS: Final = 60
 WORDS: Final = 300
-WITHIN_S: Final = 10.0
+WITHIN_S: Final = 60.0
 TIMEOUTS: Final = {"deadline_ms": 150, "command_timeout_ms": 60, "breaker_failure_pct": 100}
 
 
@@ -81,7 +80,8 @@ def _usd(nanos: int) -> float:
 async def _insist(session: aiohttp.ClientSession, url: str, body: dict[str, Any]) -> list[Answer]:
     """Repeat a call under its own id until the ledger answers; returns all answers, the ledger's last."""
     answers: list[Answer] = []
-    for _ in range(REPEATS):
+    deadline = time.monotonic() + WITHIN_S
+    while time.monotonic() < deadline:
         answers.append(await ask(session, url, body))
         if answers[-1].is_exact:
             return answers
@@ -198,7 +198,7 @@ async def test_callers_who_leave_shift_no_replies(sidecar: SidecarProcess, valke
 
 async def test_cancelled_commands_shift_no_replies(valkey_url: str) -> None:
     """On one connection each word comes back to who sent it, or not at all; catches a reply left in the stream."""
-    client = connect(valkey_url, StoreTimeouts(connect_ms=2000, command_ms=2000))
+    client = connect(valkey_url, StoreTimeouts(connect_ms=30_000, command_ms=30_000))
     connection = ScriptConnection(client)
     try:
         async with asyncio.timeout(WITHIN_S):
