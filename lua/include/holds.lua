@@ -122,7 +122,7 @@ end
 local function until_next_deadline(holds_key)
   local next_due = nil
   for _, record in ipairs(changed_records) do
-    if record.holds_key == holds_key and record.fields.state == 'open' then
+    if record.holds_key == holds_key and is_open_hold(record) then
       next_due = math.min(next_due or math.huge, tonumber(record.fields.deadline))
     end
   end

@@ -105,6 +105,7 @@ local function changing(record)
     record.changed = true
     changed_records[#changed_records + 1] = record
   end
+  record.text = false -- from here on the fields say what is written
   if not record.exists then
     record.exists, record.fields = true, {}
     record.terms, record.counters = false, false -- those of a voided call before it in the batch
@@ -125,7 +126,10 @@ end
 
 -- Gives a new record its whole text at once; its fields are read from there if this script needs them again.
 local function write_record_text(record, text)
-  changed_records[#changed_records + 1] = record
+  if not record.changed then
+    record.changed = true
+    changed_records[#changed_records + 1] = record
+  end
   record.exists, record.text, record.fields, record.terms, record.counters = true, text, false, false, false
 end
 
@@ -151,9 +155,14 @@ local function note_attempt(record, attempt)
   return true
 end
 
+-- Says whether a changed record is an open hold; one that was given its text at once is a check.
+local function is_open_hold(record)
+  return record.fields and record.fields.state == 'open'
+end
+
 -- Puts an open hold into the index of its user and the partition's index of users, or takes it out of the former.
 local function index_hold(record, holds_key)
-  if record.fields.state ~= 'open' then
+  if not is_open_hold(record) then
     redis.call('ZREM', holds_key, record.key)
     return
   end
@@ -168,7 +177,7 @@ end
 
 local function write_records()
   for _, record in ipairs(changed_records) do
-    local is_open = record.holds_key and record.fields.state == 'open'
+    local is_open = record.holds_key and is_open_hold(record)
     if record.fields and record.fields.state == 'voided' then
       redis.call('DEL', record.key)
     else

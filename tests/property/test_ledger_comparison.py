@@ -55,6 +55,29 @@ FOUND: tuple[list[Step], ...] = (
         (Again(RestoreKind.VOID, "bob", 0, 0, "pro", 1000, attempt="two"),),
         (End(Operation.SETTLE, "bob", 0, 1, "pro"),),
     ],
+    # A hold that is undone, and then a check under its id, in the same run.
+    [
+        (Call(Operation.RESERVE, "bob", 0, 5, "free", attempt="one"),),
+        (
+            Again(RestoreKind.VOID, "bob", 0, 3, "free", 1000, attempt="one"),
+            Again(RestoreKind.CHECK, "bob", 0, 1, None, 0, attempt="two"),
+        ),
+    ],
+    # A check that a second attempt is told of in the same run: the first one's void leaves it.
+    [
+        (
+            Again(RestoreKind.CHECK, "bob", 0, 2, "free", 0, attempt="one"),
+            Again(RestoreKind.CHECK, "bob", 0, 2, "free", 0, attempt="two"),
+        ),
+        (Again(RestoreKind.VOID, "bob", 0, 2, "free", 0, attempt="one"),),
+    ],
+    [
+        (
+            Call(Operation.CHECK, "bob", 0, 2, "free", attempt="one"),
+            Call(Operation.CHECK, "bob", 0, 2, "free", attempt="two"),
+        ),
+        (Again(RestoreKind.VOID, "bob", 0, 2, "free", 0, attempt="one"),),
+    ],
 )
 """Scenarios that once went wrong."""
 
@@ -88,6 +111,9 @@ def compare(runner: asyncio.Runner, make_actual: Callable[[], Awaitable[LedgerUn
     @hypothesis.example(FOUND[3])
     @hypothesis.example(FOUND[4])
     @hypothesis.example(FOUND[5])
+    @hypothesis.example(FOUND[6])
+    @hypothesis.example(FOUND[7])
+    @hypothesis.example(FOUND[8])
     @given(scenarios(with_journals=True))
     def same(steps: list[Step]) -> None:
         runner.run(play(steps))
