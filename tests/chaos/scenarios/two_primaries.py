@@ -184,7 +184,7 @@ SCENARIOS = [
     _scenario(
         "-needing-a-replica",
         "The same under `min-replicas-to-write 1` and `min-replicas-max-lag 2`",
-        "nothing is lost; the one that is alone admits for 2 to 3 seconds",
+        "nothing is lost; the one that is alone admits for 2 to 4 seconds",
         options=NEEDS_A_REPLICA,
     ),
     _scenario(
