@@ -9,20 +9,17 @@ from ledger.errors import CreditExceedsSpend, LedgerError
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.plans import Plan, TierWindow
 from ledger.windows import Window
-from tests.property.scenarios import (
+from tests.property.operations import (
     Again,
     Call,
     Correct,
     End,
-    PassTime,
-    Stage,
-    Step,
-    UseRules,
     adjustment_of,
     admissions_of,
     resolutions_of,
     restores_of,
 )
+from tests.property.scenarios import PassTime, Stage, Step, UseRules
 from tests.support.ledger_under_test import Book, LedgerUnderTest
 
 

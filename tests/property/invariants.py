@@ -10,17 +10,8 @@ from ledger.windows import Window
 from tests.property.accounts import Account, Breach
 from tests.property.bookkeeping import Numbers
 from tests.property.comparison import Seen, adjust
-from tests.property.scenarios import (
-    Call,
-    Correct,
-    PassTime,
-    Stage,
-    Step,
-    UseRules,
-    adjustment_of,
-    admissions_of,
-    resolutions_of,
-)
+from tests.property.operations import Call, Correct, adjustment_of, admissions_of, resolutions_of
+from tests.property.scenarios import PassTime, Stage, Step, UseRules
 from tests.support.ledger_under_test import LedgerUnderTest
 
 ALL_INVARIANTS = frozenset(range(1, 8))

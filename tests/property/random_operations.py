@@ -16,21 +16,8 @@ from ledger.decisions import Operation
 from ledger.restores import RestoreKind
 from tests.conftest import running_server, valkey_binary
 from tests.property.comparison import assert_equal_play
-from tests.property.scenarios import (
-    GROUPS,
-    MODELS,
-    REQUESTS,
-    RULE_SETS,
-    TIERS,
-    USERS,
-    Again,
-    Call,
-    Correct,
-    End,
-    PassTime,
-    Step,
-    UseRules,
-)
+from tests.property.operations import MODELS, Again, Call, Correct, End
+from tests.property.scenarios import GROUPS, REQUESTS, RULE_SETS, TIERS, USERS, PassTime, Step, UseRules
 from tests.support.ledger_under_test import HOUR_MS, memory_under_test
 from tests.support.redis_under_test import redis_under_test
 

@@ -14,7 +14,8 @@ from ledger.decisions import Operation
 from ledger.restores import RestoreKind
 from tests.conftest import server_binaries
 from tests.property.comparison import assert_equal_play
-from tests.property.scenarios import Again, Call, Correct, End, Step, UseRules, scenarios
+from tests.property.operations import Again, Call, Correct, End
+from tests.property.scenarios import Step, UseRules, scenarios
 from tests.support.ledger_under_test import LedgerUnderTest, memory_under_test
 from tests.support.redis_under_test import redis_under_test
 
