@@ -1,6 +1,5 @@
 """What the page shows of sidecars that decide without Redis: while it lasts, and after it."""
 
-import asyncio
 from dataclasses import replace
 from typing import Final
 
@@ -9,8 +8,9 @@ from playwright.async_api import Page, expect
 
 from ledger.connection import StoreTimeouts, connect
 from ledger.heartbeats import Heartbeats, SidecarReport
-from tests.e2e.stage import DEADLINE_S, Stage
+from tests.e2e.stage import Stage
 from tests.e2e.test_accessibility import violations
+from tests.support.sidecar_reports import until_reported
 
 REPORT: Final = SidecarReport(
     id="sidecar-cut-off",
@@ -29,10 +29,7 @@ async def report(stage: Stage, **changes: object) -> None:
     client = connect(stage.store_url, StoreTimeouts(connect_ms=10_000, command_ms=10_000))
     try:
         heartbeats = Heartbeats(client, workspace=stage.workspace)
-        async with asyncio.timeout(DEADLINE_S):
-            while not (others := [state for state in await heartbeats.list() if state.id != REPORT.id]):
-                pass
-        (own,) = others
+        own = await until_reported(heartbeats, "from the stage", lambda state: state.id != REPORT.id)
         told = replace(REPORT, degraded_decisions=3, degraded_ms=own.seen_ms, **changes)  # type: ignore[arg-type]
         await heartbeats.report(told)
     finally:

@@ -9,7 +9,7 @@ import pytest
 
 from ledger.connection import StoreTimeouts, connect
 from ledger.decisions import Decision, Operation, Outcome, Reason
-from ledger.heartbeats import FORGOTTEN_AFTER_MS, STALE_AFTER_MS, Heartbeats, SidecarReport, SidecarState
+from ledger.heartbeats import FORGOTTEN_AFTER_MS, STALE_AFTER_MS, Heartbeats, SidecarReport
 from ledger.keys import RuleKeys
 from sidecar import heartbeat
 from sidecar.breaker import BreakerState
@@ -18,6 +18,7 @@ from sidecar.metrics import Metrics
 from sidecar.rule_cache import RuleCache
 from tests.support.books import new_workspace
 from tests.support.rule_delivery import delivery, following
+from tests.support.sidecar_reports import WITHIN_S, the_report, until_reported
 
 REPORT = SidecarReport(
     id="sidecar-1",
@@ -31,7 +32,6 @@ REPORT = SidecarReport(
 )
 
 NEVER_S = 3600.0
-WITHIN_S = 60.0
 
 
 def degraded_decision(*, at_ms: int) -> Decision:
@@ -65,7 +65,7 @@ async def test_a_report_is_listed_as_it_was_made(heartbeats: Heartbeats) -> None
     """Every field comes back, with the store's time of the report."""
     now_ms = await heartbeats.report(REPORT)
 
-    (state,) = await heartbeats.list()
+    state = await the_report(heartbeats)
     assert {name: getattr(state, name) for name in REPORT.__slots__} == {
         name: getattr(REPORT, name) for name in REPORT.__slots__
     }
@@ -77,7 +77,7 @@ async def test_a_later_report_replaces_the_one_before(heartbeats: Heartbeats) ->
     await heartbeats.report(REPORT)
     await heartbeats.report(replace(REPORT, revision=4))
 
-    assert [4] == [state.revision for state in await heartbeats.list()]
+    assert 4 == (await the_report(heartbeats)).revision
 
 
 async def test_a_sidecar_that_stops_is_not_listed(heartbeats: Heartbeats) -> None:
@@ -86,7 +86,7 @@ async def test_a_sidecar_that_stops_is_not_listed(heartbeats: Heartbeats) -> Non
     await heartbeats.report(replace(REPORT, id="sidecar-2"))
     await heartbeats.withdraw("sidecar-1")
 
-    assert ["sidecar-2"] == [state.id for state in await heartbeats.list()]
+    assert "sidecar-2" == (await the_report(heartbeats)).id
 
 
 async def test_a_silent_sidecar_goes_stale_and_is_forgotten_after_a_day(
@@ -120,7 +120,7 @@ async def test_hostile_hosts_are_text(heartbeats: Heartbeats, host: str) -> None
     """Whatever a machine is called, it is listed by that."""
     await heartbeats.report(replace(REPORT, host=host))
 
-    assert [host] == [state.host for state in await heartbeats.list()]
+    assert host == (await the_report(heartbeats)).host
 
 
 async def test_a_report_that_cannot_be_read_hides_no_other(heartbeats: Heartbeats, client: Any, workspace: str) -> None:
@@ -132,7 +132,7 @@ async def test_a_report_that_cannot_be_read_hides_no_other(heartbeats: Heartbeat
         await client.hset(keys.sidecar_states, name, text)
     await client.zadd(keys.sidecars, {"without-state": now_ms})
 
-    assert ["sidecar-1"] == [state.id for state in await heartbeats.list()]
+    assert "sidecar-1" == (await the_report(heartbeats)).id
 
 
 async def test_a_sidecar_reports_new_rules_at_once(
@@ -147,13 +147,11 @@ async def test_a_sidecar_reports_new_rules_at_once(
         try:
             for revision in (1, 2, 3):
                 await control.add(f"tier-{revision}")
-            async with asyncio.timeout(WITHIN_S):
-                while [3] != [state.revision for state in await heartbeats.list()]:  # noqa: ASYNC110 - it reports
-                    await asyncio.sleep(0.01)
+            await until_reported(heartbeats, "revision 3", lambda state: state.revision == 3)
         finally:
             task.cancel()
             await asyncio.wait([task], timeout=WITHIN_S)
-        (state,) = await heartbeats.list()
+        state = await the_report(heartbeats)
         await heart.stop()
 
         assert control.registry.book.epoch == state.epoch
@@ -169,7 +167,7 @@ async def test_a_failure_of_the_store_is_told_once_it_answers(heartbeats: Heartb
         for _ in range(failures):
             metrics.record_store_error("store_unavailable")
         await heart._beat()
-        told.append((await heartbeats.list())[0].store_ok)
+        told.append((await the_report(heartbeats)).store_ok)
 
     assert [True, False, True] == told
 
@@ -182,20 +180,13 @@ async def test_an_outage_is_told_with_what_was_decided_meanwhile(
     metrics = Metrics()
     heart = Heartbeat(heartbeats, RuleCache(), metrics, version="1", rules_source="file")
     task = asyncio.create_task(heart.run())
-
-    async def told(*, is_open: bool) -> SidecarState:
-        async with asyncio.timeout(WITHIN_S):
-            while not (states := await heartbeats.list()) or states[0].breaker_open != is_open:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
-        return states[0]
-
     try:
-        quiet = await told(is_open=False)
+        quiet = await until_reported(heartbeats, "a closed breaker", lambda state: not state.breaker_open)
         metrics.record_breaker(BreakerState.OPEN, now_open=1)
         metrics.record_decision(degraded_decision(at_ms=quiet.seen_ms), 0.001)
-        during = await told(is_open=True)
+        during = await until_reported(heartbeats, "an open breaker", lambda state: state.breaker_open)
         metrics.record_breaker(BreakerState.CLOSED, now_open=0)
-        after = await told(is_open=False)
+        after = await until_reported(heartbeats, "a closed breaker", lambda state: not state.breaker_open)
     finally:
         task.cancel()
         await asyncio.wait([task], timeout=WITHIN_S)

@@ -21,6 +21,7 @@ from ledger.keys import RuleKeys
 from ledger.rule_book import RuleBook
 from ledger.rule_changes import RulePosition
 from ledger.rules import EMPTY_RULE_SET
+from tests.support.sidecar_reports import the_report
 
 BOOK = RuleBook(
     position=RulePosition("epoch-1", 41, "tip"),
@@ -154,7 +155,7 @@ async def test_an_outage_is_told_while_it_lasts_and_for_a_while_after_it(sidecar
     lately = REPORT.started_ms
     await sidecars.report("open", breaker_open=True, degraded_decisions=3, degraded_ms=lately)
     await sidecars.report("recovering", recovering=True, journal_pending=12)
-    (seen,) = {state.seen_ms for state in (await sidecars.heartbeats.list()) if state.id == "open"}
+    seen = (await the_report(sidecars.heartbeats, "open")).seen_ms
     await sidecars.report("over", degraded_decisions=5, degraded_ms=seen)
     await sidecars.report("silent", breaker_open=True, recovering=True, degraded_decisions=1, degraded_ms=seen)
     await sidecars.age("silent", 16)
