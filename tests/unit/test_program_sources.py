@@ -22,3 +22,11 @@ def _locals_of(source: str) -> int:
 def test_a_program_has_room_for_a_few_more_names(name: str) -> None:
     """A file that is included in one that is full would stop every sidecar: names go into tables before that."""
     assert _locals_of(load_script(name).source) <= LUA_LOCALS - ROOM
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_named_number_stands_where_it_is_used(name: str) -> None:
+    """No local is spent on a number that a program names."""
+    source = load_script(name).source
+
+    assert [] == re.findall(r"^local ([A-Z][A-Z0-9_]+) = [0-9 *]+(?: --.*)?$", source, re.MULTILINE)
