@@ -1,6 +1,6 @@
 """Names that callers choose: user ids, tiers, rule keys, request ids. They become parts of Redis keys as they are."""
 
-from typing import Final
+from typing import Final, TypeGuard
 
 from ledger.errors import InvalidInput
 from ledger.rules import ANY_TIER
@@ -25,9 +25,16 @@ def parse_request_id(value: object, *, field: str = "request_id") -> str:
     return _parse_text(value, field, MAX_REQUEST_ID_LENGTH)
 
 
+def is_name(value: object, max_length: int = MAX_NAME_LENGTH) -> TypeGuard[str]:
+    """Say whether a value is text of 1 to `max_length` printable characters.
+
+    Printable excludes control characters and lone surrogates, so neither field separators nor broken UTF-8 get in.
+    """
+    return isinstance(value, str) and 0 < len(value) <= max_length and value.isprintable()
+
+
 def _parse_text(value: object, field: str, max_length: int) -> str:
-    # Printable excludes control characters and lone surrogates, so neither field separators nor broken UTF-8 get in.
-    if isinstance(value, str) and 0 < len(value) <= max_length and value.isprintable():
+    if is_name(value, max_length):
         return value
     if not isinstance(value, str):
         raise InvalidInput(f"{field} must be text", field=field)

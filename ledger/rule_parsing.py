@@ -45,7 +45,8 @@ from ledger.rules import (
     Workspace,
     rule_id,
 )
-from ledger.sections import Faults, Section, section_at
+from ledger.sections import Faults, Section, joined, section_at
+from ledger.similar_rules import SimilarRules
 from ledger.usage import Estimate
 from ledger.windows import Calendar, WeekStart, WindowType, rfc3339
 
@@ -209,6 +210,7 @@ class _RuleReader:
     places: dict[tuple[RuleKind, str, WindowType], str] = field(default_factory=dict)
     ids: dict[str, str] = field(default_factory=dict)
     calendars: dict[tuple[str, WeekStart], Calendar] = field(default_factory=dict)
+    similar: SimilarRules = field(default_factory=SimilarRules)
 
     def read_all(self, values: object) -> tuple[Rule, ...]:
         """Return the rules of a list; what is not a list of at most 1,000,000 is a fault."""
@@ -222,6 +224,15 @@ class _RuleReader:
 
     def read(self, path: str, value: object) -> Rule:
         """Return the rule of a mapping that stands at `path`."""
+        rule = self.similar.read(value) if isinstance(value, dict) else None
+        if rule is None:
+            return self._read_with_care(path, value)
+        self._refuse_duplicate(path, rule)
+        return rule
+
+    def _read_with_care(self, path: str, value: object) -> Rule:
+        """Return the rule of a mapping, every fault kept under its path; without one, more may be read like it."""
+        before = self.faults.count
         section = section_at(value, path=path, faults=self.faults, known=RULE_FIELDS)
         kind = section.require("kind", parse_kind, RuleKind.TIER_TEMPLATE)
         key = section.require("key", parse_override_key if kind is RuleKind.USER_OVERRIDE else parse_name, "")
@@ -245,7 +256,9 @@ class _RuleReader:
             note=section.parse("note", parse_note, ""),
         )
         if key:
-            self._refuse_duplicate(path, rule, section)
+            self._refuse_duplicate(path, rule)
+        if isinstance(value, dict) and self.faults.count == before:
+            self.similar.learn(value, rule)
         return rule
 
     def forget(self) -> None:
@@ -260,14 +273,14 @@ class _RuleReader:
         calendar = read_calendar(section, self.calendar)
         return self.calendars.setdefault((calendar.timezone, calendar.week_start), calendar)
 
-    def _refuse_duplicate(self, path: str, rule: Rule, section: Section) -> None:
+    def _refuse_duplicate(self, path: str, rule: Rule) -> None:
         first = self.places.setdefault((rule.kind, rule.key, rule.window), path)
         if first != path:
-            section.fault("", f"has the kind, key and window of {first}; one rule for each")
+            self.faults.add(joined(path, ""), f"has the kind, key and window of {first}; one rule for each")
             return
         first = self.ids.setdefault(rule.id, path)
         if first != path:
-            section.fault("id", f"is the id of {first}")
+            self.faults.add(joined(path, "id"), f"is the id of {first}")
 
 
 def _parse_workspace(value: object, faults: Faults) -> Workspace:

@@ -1,13 +1,13 @@
 """Rules and rule sets: immutable values, and whom they apply to. `ledger.rule_parsing` makes them from YAML or JSON."""
 
 import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from itertools import chain
+from json.encoder import encode_basestring_ascii
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, cast
 
 from ledger.prices import NO_PRICES, PriceBook
 from ledger.usage import Estimate
@@ -110,6 +110,30 @@ class Rule:
         return self.status is RuleStatus.ACTIVE and (self.expires_at_ms is None or now_ms < self.expires_at_ms)
 
 
+SHARED_FIELDS: Final = tuple(each.name for each in fields(Rule) if each.name not in {"id", "key", "limit_nanos"})
+"""What thousands of rules may have in common."""
+
+
+class _RuleInTheMaking:
+    """A rule while its values are set: without the guards of a frozen class that takes a fifth of the time."""
+
+    __slots__ = Rule.__slots__
+
+    def __init__(self, id: str, key: str, limit_nanos: int | None, shared: tuple[object, ...]) -> None:  # noqa: A002
+        self.id = id
+        self.key = key
+        self.limit_nanos = limit_nanos
+        self.kind, self.window, self.action, self.thresholds_pct, self.status, self.calendar, *rest = shared
+        self.on_store_failure, self.on_unpriced, self.wait_for_replica, self.expires_at_ms, self.note = rest
+
+
+def rule_with(id: str, key: str, limit_nanos: int | None, shared: tuple[object, ...]) -> Rule:  # noqa: A002
+    """Return a rule by its own values and those of `SHARED_FIELDS`."""
+    rule: Any = _RuleInTheMaking(id, key, limit_nanos, shared)
+    rule.__class__ = Rule  # Both have the same slots.
+    return cast("Rule", rule)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
     """Settings that hold for every rule of a rule set."""
@@ -158,13 +182,14 @@ class RuleSet:
     ) -> "RuleSet":
         """Index `rules` by tier and by user."""
         rules = tuple(rules)
+        templates, overrides = _index(rules)
         return cls(
             revision=revision,
             workspace=workspace,
             prices=prices,
             count=len(rules),
-            templates=_index(rules, RuleKind.TIER_TEMPLATE),
-            overrides=_index(rules, RuleKind.USER_OVERRIDE),
+            templates=MappingProxyType(templates),
+            overrides=MappingProxyType(overrides),
         )
 
     @property
@@ -253,16 +278,23 @@ def strictest(policies: list[Policy], *, smallest_amount: bool) -> Policy:
 
 def rule_id(kind: RuleKind, key: str, window: WindowType) -> str:
     """Return the stable id of a rule that was given none: the digest of what makes it unique."""
-    text = json.dumps([kind, key, window])
+    text = (
+        f'["{kind}", {encode_basestring_ascii(key)}, "{window}"]'  # The JSON of the list, made in a third of the time.
+    )
     return "rule-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _index(rules: tuple[Rule, ...], kind: RuleKind) -> RuleIndex:
-    by_key: dict[str, tuple[Rule, ...]] = {}
+def _index(rules: tuple[Rule, ...]) -> tuple[dict[str, tuple[Rule, ...]], dict[str, tuple[Rule, ...]]]:
+    """Return the templates and the overrides by key."""
+    templates: dict[str, tuple[Rule, ...]] = {}
+    overrides: dict[str, tuple[Rule, ...]] = {}
     for rule in rules:
-        if rule.kind is kind:
-            by_key[rule.key] = (*by_key.get(rule.key, ()), rule)
-    return MappingProxyType(by_key)
+        by_key = templates if rule.kind is RuleKind.TIER_TEMPLATE else overrides
+        alone = (rule,)
+        together = by_key.setdefault(rule.key, alone)
+        if together is not alone:
+            by_key[rule.key] = together + alone
+    return templates, overrides
 
 
 def _remove(by_key: dict[str, tuple[Rule, ...]], place: RulePlace) -> None:

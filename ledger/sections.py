@@ -19,6 +19,11 @@ class Faults:
     def __init__(self) -> None:
         self._found: list[tuple[str, str]] = []
 
+    @property
+    def count(self) -> int:
+        """How many were found."""
+        return len(self._found)
+
     def add(self, path: str, message: str) -> None:
         """Keep a fault. Raises `RuleSetInvalid` when there are too many to go on."""
         self._found.append((path, message))
@@ -57,7 +62,7 @@ class Section:
 
     def fault(self, name: str, message: str) -> None:
         """Keep a fault of the field `name`; an empty name means the section itself."""
-        self._faults.add(_join(self._path, name), message)
+        self._faults.add(joined(self._path, name), message)
 
     def parse(self, name: str, parse: Callable[..., T], default: T) -> T:
         """Return what `parse` makes of the field; its `InvalidInput` becomes a fault."""
@@ -118,7 +123,8 @@ def shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _join(path: str, name: str) -> str:
+def joined(path: str, name: str) -> str:
+    """Return the path of a field of the section at `path`; an empty name means the section itself."""
     if not name:
         return path or "document"
     return f"{path}.{name}" if path else name

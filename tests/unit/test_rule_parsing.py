@@ -277,3 +277,34 @@ def test_both_spellings_of_thresholds_are_too_many() -> None:
     faults = rule_faults(alert_threshold_pct=80, alert_thresholds_pct=[90])
 
     assert ["rules[0].alert_threshold_pct"] == paths_of(faults)
+
+
+@pytest.mark.parametrize(
+    ("field", "right", "wrong"),
+    [
+        ("wait_for_replica", True, 1),
+        ("alert_threshold_pct", 1, True),
+        ("alert_thresholds_pct", [80], [80.0]),
+        ("limit_usd", 1, True),
+        ("limit_usd", "5", "5 "),
+        ("note", "a", 1),
+        ("key", "ann", "*"),
+        ("id", "rule-a", "rule a"),
+    ],
+)
+def test_a_fault_is_found_after_a_rule_that_looks_the_same(field: str, right: object, wrong: object) -> None:
+    """What a document has said before is compared, not read again: what only equals it in Python is still refused."""
+    user = {"kind": "user_override", "limit_usd": 5}
+    rows = [{**user, "key": "first", field: right}, {**user, "key": "second", field: wrong}]
+
+    assert [f"rules[1].{field}"] == paths_of(faults_of({"rules": rows}))
+
+
+def test_rules_that_say_the_same_share_it() -> None:
+    """Of overrides alike in all but key and limit, each costs memory for these alone."""
+    user = {"kind": "user_override", "alert_thresholds_pct": [50, 90], "limit_usd": "5000.00"}
+    first, second = parse_rule_set({"rules": [{**user, "key": key} for key in ("ann", "bob")]}, revision=1).rules
+
+    assert first.thresholds_pct is second.thresholds_pct
+    assert first.limit_nanos is second.limit_nanos
+    assert first.calendar is second.calendar
