@@ -48,6 +48,7 @@ class RuleCache:
         self._on_keep_failed = on_keep_failed
         self._listeners: list[Listener] = []
         self._swapping = asyncio.Lock()
+        self._keeping = asyncio.Lock()
 
     @classmethod
     async def load(cls, data_dir: Path, *, on_keep_failed: Callable[[], None] = lambda: None) -> "RuleCache":
@@ -69,8 +70,10 @@ class RuleCache:
         """Call `listener` with each new rule set, right after it came into force; it must be quick and not raise."""
         self._listeners.append(listener)
 
-    async def swap(self, rule_set: RuleSet) -> bool:
+    async def swap(self, rule_set: RuleSet, *, keep_later: bool = False) -> bool:
         """Put a rule set in force and keep it; say whether it differs from the one before.
+
+        With `keep_later` it is `run` that keeps it: who waits for the rules need not wait for the copy too.
 
         A revision of 0 means the next one, unless the content is what is in force. The same revision with the same
         content changes nothing. Raises `StaleRevision` for an older revision, or the same one with other content.
@@ -80,7 +83,10 @@ class RuleCache:
             if accepted is None:
                 return False
             retired = self._put_in_force(accepted, NOWHERE)
-            await self._keep()
+            if keep_later:
+                self._unkept.set()
+            else:
+                await self._keep()
             await asyncio.to_thread(free_rule_set, retired)
             return True
 
@@ -96,7 +102,7 @@ class RuleCache:
             await asyncio.to_thread(free_rule_set, retired)
 
     async def run(self) -> None:
-        """Keep what is followed on disk until cancelled: at once, and after that in ever longer steps if it takes long.
+        """Keep on disk what is to be kept later, until cancelled: at once, then in ever longer steps if it takes long.
 
         A write of 100,000 rules takes seconds of a processor. It must not become all that a sidecar does.
         """
@@ -139,11 +145,12 @@ class RuleCache:
         raise StaleRevision(message, field="revision")
 
     async def _keep(self) -> None:
-        rule_set = self.current
-        if self._data_dir is None or rule_set.revision == UNSTATED_REVISION:
-            return
-        try:
-            await asyncio.to_thread(write_copy, self._data_dir, rule_set, self.position)
-        except OSError:
-            _log.exception("Revision %d is in force but could not be kept in %s", rule_set.revision, self._data_dir)
-            self._on_keep_failed()
+        async with self._keeping:
+            rule_set = self.current
+            if self._data_dir is None or rule_set.revision == UNSTATED_REVISION:
+                return
+            try:
+                await asyncio.to_thread(write_copy, self._data_dir, rule_set, self.position)
+            except OSError:
+                _log.exception("Revision %d is in force but could not be kept in %s", rule_set.revision, self._data_dir)
+                self._on_keep_failed()

@@ -10,6 +10,7 @@ from typing import Final
 
 from watchfiles import awatch
 
+from ledger.bulk_work import BULK_RULES
 from ledger.errors import RuleSetInvalid, StaleRevision
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_loading import DocumentFormat, load_price_book, load_rule_set
@@ -44,11 +45,11 @@ class RuleFile:
         self._seen = b""
 
     async def load(self) -> None:
-        """Put the file's rules in force at the start.
+        """Put the file's rules in force at the start; very many are kept by `RuleCache.run`, once callers are served.
 
         Raises `RuleSetInvalid` if they cannot be used and the cache has no kept rule set to go on with.
         """
-        refused = await self._take()
+        refused = await self._take(at_start=True)
         if refused is not None and not self._cache.is_loaded:
             raise refused
 
@@ -70,7 +71,7 @@ class RuleFile:
             await asyncio.sleep(self._poll_interval_s)
             await self._take()
 
-    async def _take(self) -> RuleSetInvalid | None:
+    async def _take(self, *, at_start: bool = False) -> RuleSetInvalid | None:
         """Put the files' rules and prices in force if they are new; return why they were refused, if they were."""
         body, digest = await asyncio.to_thread(_read, self._path)
         prices, prices_digest = await asyncio.to_thread(_read, self._prices)
@@ -78,13 +79,13 @@ class RuleFile:
             return None
         self._seen = digest + prices_digest
         try:
-            await self._swap(body, prices)
+            await self._swap(body, prices, at_start=at_start)
         except RuleSetInvalid as error:
             self._refuse(error)
             return error
         return None
 
-    async def _swap(self, body: bytes | OSError, prices: bytes | OSError) -> None:
+    async def _swap(self, body: bytes | OSError, prices: bytes | OSError, *, at_start: bool) -> None:
         rule_set = await load_rule_set(_usable(body, "document"), _format_of(self._path))
         if self._prices is not None:
             if rule_set.prices.count:
@@ -93,7 +94,7 @@ class RuleFile:
             rule_set = replace(rule_set, prices=book)
         count = rule_set.count
         try:
-            changed = await self._cache.swap(rule_set)
+            changed = await self._cache.swap(rule_set, keep_later=at_start and count >= BULK_RULES)
         except StaleRevision as error:
             raise RuleSetInvalid([("revision", error.message)]) from None
         in_force = self._cache.current.revision

@@ -83,6 +83,7 @@ async def running_sidecar(
 
     `on_failure` is called when a background task fails: the process must not go on half alive.
     """
+    leave_start_alone()
     timeouts = StoreTimeouts(connect_ms=settings.connect_timeout_ms, command_ms=settings.command_timeout_ms)
     client = connect(settings.redis_url, timeouts)
     connections = {name: script_connection(client) for name in ("admit", "resolve")}
@@ -111,6 +112,7 @@ async def running_sidecar(
             observing(settings, metrics, version=version("spendgate-server")) as tracing,
             _serving(settings, ledger, pricing, metrics, background, place, clock, fallback, tracing) as listeners,
         ):
+            background.start(rules.run())  # Last: a copy of very many rules takes time that a start has not.
             yield listeners
     finally:
         await background.stop()
@@ -241,4 +243,3 @@ async def _start_rules(
         follower = RuleFollower(store, rules, metrics)
         await follower.load()
         background.start(follower.run())
-        background.start(rules.run())

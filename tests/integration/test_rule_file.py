@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from ledger.bulk_work import BULK_RULES
 from ledger.errors import RuleSetInvalid
 from ledger.rules import RuleSet
 from sidecar.rule_cache import RuleCache
@@ -18,6 +20,7 @@ ATTEMPT_S = 0.5
 NEVER_S = 3600.0
 OFTEN_S = 0.05
 CONFIG = Path(__file__).parents[2] / "config"
+OVERRIDE = {"kind": "user_override", "limit_usd": 5}
 OWN_PRICES = "- {{model: m, input_usd_per_million: {rate}, output_usd_per_million: 0}}\n"
 
 
@@ -120,6 +123,20 @@ async def test_file_changed_while_nobody_watched_is_the_next_revision(tmp_path: 
     await RuleFile(path, cache).load()
 
     assert (2, ["pro"]) == (cache.current.revision, keys_of(cache.current))
+
+
+async def test_very_many_rules_of_a_start_are_kept_after_it(tmp_path: Path) -> None:
+    """Who waits for a start waits for the rules, not for their copy; a stop before its turn still keeps them."""
+    path, data_dir = tmp_path / "budgets.json", tmp_path / "data"
+    path.write_text(json.dumps({"rules": [{**OVERRIDE, "key": f"user-{number}"} for number in range(BULK_RULES)]}))
+    cache = await RuleCache.load(data_dir)
+
+    await RuleFile(path, cache).load()
+    before = (await RuleCache.load(data_dir)).is_loaded
+    await cache.keep_last()
+
+    assert (1, BULK_RULES, False) == (cache.current.revision, cache.current.count, before)
+    assert cache.current == (await RuleCache.load(data_dir)).current
 
 
 @pytest.mark.parametrize("text", [None, "", "rules: [}", budgets("''")])

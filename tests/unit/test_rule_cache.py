@@ -5,6 +5,7 @@ import gc
 import json
 import stat
 import sys
+import threading
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +134,43 @@ async def test_rule_set_in_force_is_kept_on_disk(tmp_path: Path) -> None:
     await RuleCache(tmp_path / "data").swap(rule_set_of(3, "free", "*"))
 
     assert rule_set_of(3, "free", "*") == (await RuleCache.load(tmp_path / "data")).current
+
+
+async def test_rules_that_are_kept_later_are_in_force_at_once(tmp_path: Path) -> None:
+    """A start need not wait for the copy of its rules; a stop before `run` had its turn still keeps them."""
+    cache = RuleCache(tmp_path)
+
+    assert await cache.swap(rule_set_of(3, "free"), keep_later=True)
+    assert (3, None) == (cache.current.revision, read_copy(tmp_path))
+    await cache.keep_last()
+
+    assert rule_set_of(3, "free") == (await RuleCache.load(tmp_path)).current
+
+
+async def test_one_copy_is_written_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push while the rules of the start are kept waits for them: two writers of one file would spoil it."""
+    started: list[int] = []
+    may_end = threading.Event()
+
+    def write(_directory: Path, rule_set: RuleSet, _position: RulePosition) -> None:
+        started.append(rule_set.revision)
+        may_end.wait(60)
+
+    monkeypatch.setattr(rule_cache, "write_copy", write)
+    cache = RuleCache(tmp_path)
+    await cache.swap(rule_set_of(3, "free"), keep_later=True)
+    first = asyncio.create_task(cache.keep_last())
+    push = asyncio.create_task(cache.swap(rule_set_of(4, "pro")))
+    async with asyncio.timeout(60):
+        while cache.current.revision != 4 or not started:  # noqa: ASYNC110 - a thread writes
+            await asyncio.sleep(0)
+    for _ in range(100):
+        await asyncio.to_thread(lambda: None)
+
+    assert [3] == started
+    may_end.set()
+    await asyncio.gather(first, push)
+    assert [3, 4] == started
 
 
 async def test_start_without_a_copy_has_no_rules(tmp_path: Path) -> None:
