@@ -109,9 +109,10 @@ _WINDOWS: Final = {str(kind): kind for kind in WindowType} | {
 }
 
 
-def parse_rule_set(document: object, *, revision: int) -> RuleSet:
+def parse_rule_set(document: object, *, revision: int, consume: bool = False) -> RuleSet:
     """Return the rule set of a decoded document; the document's own `revision`, if any, wins over the argument.
 
+    With `consume` each row leaves the document's list when it is read: very many never stand beside all their rules.
     Raises `RuleSetInvalid` with every fault as (path, message), such as ``("rules[3].limit_usd", "is required")``.
     """
     faults = Faults()
@@ -119,7 +120,7 @@ def parse_rule_set(document: object, *, revision: int) -> RuleSet:
     revision = top.parse("revision", parse_revision, revision)
     workspace = _parse_workspace(top.get("workspace"), faults)
     reader = _RuleReader(faults, workspace.calendar)
-    rules = reader.read_all(top.get("rules"))
+    rules = reader.read_all(top.get("rules"), consume=consume)
     reader.forget()
     prices = parse_prices(top.get("prices"), faults)
     faults.raise_if_any()
@@ -212,7 +213,7 @@ class _RuleReader:
     calendars: dict[tuple[str, WeekStart], Calendar] = field(default_factory=dict)
     similar: SimilarRules = field(default_factory=SimilarRules)
 
-    def read_all(self, values: object) -> tuple[Rule, ...]:
+    def read_all(self, values: object, *, consume: bool) -> tuple[Rule, ...]:
         """Return the rules of a list; what is not a list of at most 1,000,000 is a fault."""
         if not isinstance(values, list):
             self.faults.add("rules", "is required, as a list (an empty one removes all rules)")
@@ -220,7 +221,9 @@ class _RuleReader:
         if len(values) > MAX_RULES:
             self.faults.add("rules", f"has more than {MAX_RULES} rules")
             return ()
-        return tuple(self.read(f"rules[{index}]", value) for index, value in enumerate(values))
+        return tuple(
+            [self.read(f"rules[{index}]", value) for index, value in enumerate(_rows(values, consume=consume))]
+        )
 
     def read(self, path: str, value: object) -> Rule:
         """Return the rule of a mapping that stands at `path`."""
@@ -281,6 +284,13 @@ class _RuleReader:
         first = self.ids.setdefault(rule.id, path)
         if first != path:
             self.faults.add(joined(path, "id"), f"is the id of {first}")
+
+
+def _rows(values: list[object], *, consume: bool) -> Iterator[object]:
+    for index, value in enumerate(values):
+        if consume:
+            values[index] = None
+        yield value
 
 
 def _parse_workspace(value: object, faults: Faults) -> Workspace:

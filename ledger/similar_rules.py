@@ -5,7 +5,7 @@ validated in each; the rest is compared with rows that the careful reader has fo
 """
 
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ledger.errors import InvalidInput
 from ledger.money import parse_usd
@@ -34,7 +34,7 @@ class SimilarRules:
 
     def __init__(self) -> None:
         self._models: dict[object, _Model] = {}
-        self._limits: dict[tuple[type, object], int | None] = {(type(None), None): None}
+        self._limits: dict[tuple[type, object], Any] = {(type(None), None): None}
 
     def read(self, fields: dict[object, object]) -> Rule | None:
         """Return the rule of a row that is like one before it; None: new, faulty or unusual, for the careful reader."""
@@ -44,12 +44,13 @@ class SimilarRules:
         if not is_name(key) or key == ANY_TIER or limit is _MISSING:
             return None
         try:
-            model = self._models.get(_likeness(rest, thresholds))
+            model = self._models.get(tuple(rest.items()) if thresholds is None else _likeness(rest, thresholds))
             if model is None:
                 return None
             kind, window, shared = model
-            found = rule_id(kind, key, window) if given_id is None else parse_id(given_id, field="id")
-            return rule_with(found, key, self._limit(limit), shared)
+            found_id = rule_id(kind, key, window) if given_id is None else parse_id(given_id, field="id")
+            nanos = self._limits.get((type(limit), limit), _MISSING)
+            return rule_with(found_id, key, self._parse_limit(limit) if nanos is _MISSING else nanos, shared)
         except (TypeError, InvalidInput):
             return None
 
@@ -62,15 +63,11 @@ class SimilarRules:
             limit = fields["limit_usd"]
             self._limits.setdefault((type(limit), limit), rule.limit_nanos)
 
-    def _limit(self, value: object) -> int | None:
-        """Return the nano-USD of a limit, the same object for the same limit. Raises what `parse_usd` does."""
-        given = (type(value), value)
-        found = self._limits.get(given, _MISSING)
-        if isinstance(found, int | None):
-            return found
+    def _parse_limit(self, value: object) -> int:
+        """Return the nano-USD of a limit that is new here. Raises what `parse_usd` does."""
         nanos = parse_usd(value, field="limit_usd")
         if len(self._limits) < MAX_LIMITS:
-            self._limits[given] = nanos
+            self._limits[type(value), value] = nanos
         return nanos
 
 

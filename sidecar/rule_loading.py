@@ -56,7 +56,7 @@ def read_rule_set(body: bytes, document_format: DocumentFormat) -> RuleSet:
     with bulk_work():
         document = decode_document(body, document_format)
         try:
-            return parse_rule_set(document, revision=UNSTATED_REVISION)
+            return parse_rule_set(document, revision=UNSTATED_REVISION, consume=True)
         finally:
             _free_document(document)
 

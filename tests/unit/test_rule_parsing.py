@@ -308,3 +308,13 @@ def test_rules_that_say_the_same_share_it() -> None:
     assert first.thresholds_pct is second.thresholds_pct
     assert first.limit_nanos is second.limit_nanos
     assert first.calendar is second.calendar
+
+
+def test_a_document_is_left_as_it_was_unless_it_may_be_consumed() -> None:
+    """Rows leave the list of who has no more use for it, and of nobody else."""
+    document: dict[str, list[object]] = {"rules": [TEMPLATE, {**TEMPLATE, "key": "pro"}]}
+    kept = parse_rule_set(document, revision=1)
+    rows = list(document["rules"])
+
+    assert kept == parse_rule_set(document, revision=1, consume=True)
+    assert ([TEMPLATE, {**TEMPLATE, "key": "pro"}], [None, None]) == (rows, document["rules"])
