@@ -7,10 +7,9 @@ Python for each object, and large YAML is read by a process of its own.
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
-
-from ledger import yaml_documents
 
 BULK_BYTES: Final = 256 * 1024
 YAML_TIMEOUT_S: Final = 300
@@ -37,9 +36,11 @@ def decode_json(body: bytes) -> object:
 def decode_yaml(body: bytes) -> object:
     """Return the value of a YAML text. Raises `ValueError` saying what is wrong."""
     if len(body) < BULK_BYTES:
-        return yaml_documents.load_yaml(body)
+        # Loaded where it is wanted: rules in JSON, in the store and in a copy do without.
+        document: object = import_module("ledger.yaml_documents").load_yaml(body)
+        return document
     # Isolated: the directory of a program is not searched, or its neighbours would hide installed modules.
-    command = [sys.executable, "-I", str(Path(yaml_documents.__file__))]
+    command = [sys.executable, "-I", str(Path(__file__).with_name("yaml_documents.py"))]
     try:
         done = subprocess.run(command, input=body, capture_output=True, timeout=YAML_TIMEOUT_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:

