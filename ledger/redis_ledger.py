@@ -137,9 +137,9 @@ class RedisLedger:
     async def usage(self, user_id: str, plan: Plan) -> UserUsage:
         """Read the counters of `plan` for a user (``lua/usage.lua``)."""
         number = self.partition_of(user_id)
-        keys, encoded = self._partitions[number], self._shelves[number].get(plan)
-        all_keys = [*encoded.keys, *encoded.counter_keys(user_id), keys.holds(user_id)]
-        return decode_usage(await self._run("usage", all_keys, ["1", encoded.text]))
+        keys, frame = self._partitions[number], self._shelves[number].get(plan).frame
+        all_keys = [*frame.keys, *frame.counter_keys(user_id), keys.holds(user_id)]
+        return decode_usage(await self._run("usage", all_keys, ["1", frame.text]))
 
     async def probe(self, partition: int) -> None:
         """Run ``lua/admit.lua`` once, without an operation: the way of every decision, which changes nothing.

@@ -21,9 +21,12 @@ LABEL = "\x1d"
 MAX_KNOWN_PLANS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class PlanArguments:
-    """A plan as the programs read it; `counter_stems` lack only the user id at their end."""
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameArguments:
+    """What the plans of a tier's users have in common, as the programs read it (``lua/include/frames.lua``).
+
+    `counter_stems` lack only the user id at their end.
+    """
 
     keys: tuple[str, ...]
     text: str
@@ -34,36 +37,49 @@ class PlanArguments:
         return [stem + user_id for stem in self.counter_stems]
 
 
-def encode_plan(plan: Plan, keys: PartitionKeys) -> PlanArguments:
-    """Return a plan's share of KEYS and ARGV (``lua/include/plans.lua``)."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PlanArguments:
+    """A plan as the programs read it (``lua/include/plans.lua``)."""
+
+    frame: FrameArguments
+    text: str
+
+
+def encode_frame(plan: Plan, keys: PartitionKeys) -> FrameArguments:
+    """Return the share of KEYS and ARGV that a plan's frame has."""
     tier_keys = [keys.tier(entry.window, entry.tier) for entry in plan.tier_windows]
-    tallies = [keys.tally(budget.terms.window, budget.terms.rule_id) for budget in plan.budgets]
     stems: list[str] = []
     for counter in plan.counters:
         stems.append(keys.counter(counter.window, ""))
         if counter.previous is not None:
             stems.append(keys.counter(counter.previous, ""))
-    breakdown = keys.breakdown(plan.counters[0].window)
-    return PlanArguments((breakdown, *tier_keys, *tallies), GROUP.join(_plan_fields(plan)), tuple(stems))
+    return FrameArguments((keys.breakdown(plan.counters[0].window), *tier_keys), _frame_text(plan), tuple(stems))
 
 
-def _plan_fields(plan: Plan) -> list[str]:
+def _frame_text(plan: Plan) -> str:
+    fields = [
+        plan.tier or "",
+        ",".join(counter.window.code for counter in plan.counters),
+        ",".join(f"{entry.calendar.timezone}|{entry.calendar.week_start}" for entry in plan.counters),
+        ",".join("0" if counter.seed is None else str(counter.seed + 1) for counter in plan.counters),
+        ROW.join(f"{entry.window.code}{FIELD}{entry.tier}" for entry in plan.tier_windows),
+    ]
+    return GROUP.join(fields)
+
+
+def _plan_text(plan: Plan) -> str:
     on_unpriced = plan.on_unpriced
-    return [
+    fields = [
         str(plan.valid_from_ms),
         str(plan.valid_until_ms),
-        plan.tier or "",
         plan.context,
         plan.on_expiry,
         str(on_unpriced.amount_nanos) if on_unpriced.kind is PolicyKind.AMOUNT else "",
         plan.calm_reason,
         "1" if plan.stopped else "0",
-        ",".join(counter.window.code for counter in plan.counters),
-        ",".join(f"{entry.calendar.timezone}|{entry.calendar.week_start}" for entry in plan.counters),
-        ",".join("0" if counter.seed is None else str(counter.seed + 1) for counter in plan.counters),
-        ROW.join(f"{entry.window.code}{FIELD}{entry.tier}" for entry in plan.tier_windows),
         ROW.join(f"{budget.counter + 1}{FIELD}{budget.spec}" for budget in plan.budgets),
     ]
+    return GROUP.join(fields)
 
 
 def _text(number: int | None) -> str:
@@ -84,6 +100,7 @@ class PlanShelf:
     def __init__(self, keys: PartitionKeys) -> None:
         self._keys = keys
         self._known: dict[Plan, PlanArguments] = {}
+        self._frames: dict[str, FrameArguments] = {}
 
     def get(self, plan: Plan) -> PlanArguments:
         """Return the plan's arguments."""
@@ -91,54 +108,70 @@ class PlanShelf:
         if known is None:
             if len(self._known) >= MAX_KNOWN_PLANS:
                 self._known.clear()
-            known = self._known[plan] = encode_plan(plan, self._keys)
+                self._frames.clear()
+            known = self._known[plan] = PlanArguments(self._frame(plan), _plan_text(plan))
         return known
+
+    def _frame(self, plan: Plan) -> FrameArguments:
+        """Return the frame, which is the same object for the same text, as long as it is remembered."""
+        frame = encode_frame(plan, self._keys)
+        return self._frames.setdefault(frame.text, frame)
 
 
 class Batch:
-    """Collects the KEYS and ARGV of one program run: the plans that its operations share, then the operations."""
+    """Collects the KEYS and ARGV of one program run: what its operations share, then the operations."""
 
     def __init__(self, keys: PartitionKeys, shelf: PlanShelf) -> None:
         self._keys = keys
         self._shelf = shelf
-        self._plans: dict[Plan, int] = {}
-        self._plan_keys: list[str] = []
-        self._plan_texts: list[str] = []
+        self._frames: dict[str, int] = {}
+        self._frame_keys: list[str] = []
+        self._plans: dict[Plan, tuple[int, int, FrameArguments]] = {}
+        self._plan_texts: list[str | int] = []
         self._labels: dict[tuple[int, str, int, str, str, str], int] = {}
         self._keys_of_operations: list[str] = []
         self._holds_keys: list[str] = []
         self._arguments: list[str] = []
         self._size = 0
 
-    def _add_plan(self, plan: Plan | None) -> tuple[int, PlanArguments | None]:
+    def _add_plan(self, plan: Plan | None) -> tuple[int, int, FrameArguments | None]:
+        """Return the number of a plan in this run, that of its frame, and the frame."""
         if plan is None:
-            return 0, None
-        encoded = self._shelf.get(plan)
-        number = self._plans.get(plan)
-        if number is None:
-            number = self._plans[plan] = len(self._plans) + 1
-            self._plan_keys += encoded.keys
-            self._plan_texts.append(encoded.text)
-        return number, encoded
+            return 0, 0, None
+        known = self._plans.get(plan)
+        if known is None:
+            encoded = self._shelf.get(plan)
+            frame = self._add_frame(encoded.frame)
+            self._plan_texts += (frame, encoded.text)
+            known = self._plans[plan] = (len(self._plans) + 1, frame, encoded.frame)
+        return known
 
-    def _add_label(self, plan: int, operation: str, ttl_ms: int, call: Admission | Resolution | Restore) -> int:
-        label = (plan, operation, ttl_ms, call.group, call.model, call.price_version)
+    def _add_frame(self, frame: FrameArguments) -> int:
+        number = self._frames.get(frame.text)
+        if number is None:
+            number = self._frames[frame.text] = len(self._frames) + 1
+            self._frame_keys += frame.keys
+        return number
+
+    def _add_label(self, frame: int, operation: str, ttl_ms: int, call: Admission | Resolution | Restore) -> int:
+        label = (frame, operation, ttl_ms, call.group, call.model, call.price_version)
         return self._labels.setdefault(label, len(self._labels) + 1)
 
-    def _add(self, user_id: str, request_id: str, encoded: PlanArguments | None, text: str) -> None:
+    def _add(self, user_id: str, request_id: str, frame: FrameArguments | None, text: str) -> None:
         self._size += 1
         self._keys_of_operations.append(self._keys.request(user_id, request_id))
         self._holds_keys.append(self._keys.holds(user_id))
-        if encoded is not None:
-            self._keys_of_operations += encoded.counter_keys(user_id)
+        if frame is not None:
+            self._keys_of_operations += frame.counter_keys(user_id)
         self._arguments.append(text)
 
     def add_admission(self, admission: Admission) -> None:
         """Add a check or a reserve (``lua/admit.lua``)."""
-        number, encoded = self._add_plan(admission.plan)
+        plan, number, frame = self._add_plan(admission.plan)
         label = self._add_label(number, admission.operation, admission.ttl_ms, admission)
         fields = (
             str(label),
+            str(plan),
             admission.request_id,
             admission.user_id,
             str(admission.amount_nanos),
@@ -149,17 +182,17 @@ class Batch:
             admission.attempt,
             _rare_fields(admission),
         )
-        self._add(admission.user_id, admission.request_id, encoded, ROW.join(fields))
+        self._add(admission.user_id, admission.request_id, frame, ROW.join(fields))
 
     def add_resolution(self, resolution: Resolution) -> None:
         """Add a settle, release, extend, expire or record (``lua/resolve.lua``)."""
-        number, encoded = self._add_plan(resolution.plan)
+        plan, number, frame = self._add_plan(resolution.plan)
         label = self._add_label(number, resolution.operation, resolution.ttl_ms, resolution)
         self._add(
             resolution.user_id,
             resolution.request_id,
-            encoded,
-            f"{label}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
+            frame,
+            f"{label}{ROW}{plan}{ROW}{resolution.request_id}{ROW}{resolution.user_id}{ROW}"
             f"{_text(resolution.amount_nanos)}{ROW}{resolution.sent}{ROW}"
             f"{_text(resolution.reserved_at_ms)}{ROW}"
             f"{resolution.input_tokens or ''}{ROW}{resolution.output_tokens or ''}",
@@ -167,25 +200,25 @@ class Batch:
 
     def add_adjustment(self, adjustment: Adjustment) -> None:
         """Add an operator's adjustment (``lua/adjust.lua``)."""
-        number, encoded = self._add_plan(adjustment.plan)
+        plan, _, frame = self._add_plan(adjustment.plan)
         self._add(
             adjustment.user_id,
             adjustment.request_id,
-            encoded,
-            f"{number}{ROW}{adjustment.request_id}{ROW}{adjustment.user_id}{ROW}{adjustment.amount_nanos}{ROW}"
+            frame,
+            f"{plan}{ROW}{adjustment.request_id}{ROW}{adjustment.user_id}{ROW}{adjustment.amount_nanos}{ROW}"
             f"{adjustment.sent}{ROW}{_text(adjustment.at_ms)}{ROW}{_text(adjustment.done_ms)}{ROW}{adjustment.meta}",
         )
 
     def add_restore(self, restore: Restore) -> None:
         """Add an operation of a journal (``lua/restore.lua``)."""
-        number, encoded = self._add_plan(restore.plan)
+        plan, number, frame = self._add_plan(restore.plan)
         label = self._add_label(number, restore.kind, restore.ttl_ms, restore)
         answer = restore.answer or (answer_text(restore.decision) if restore.decision else restore.reason or "")
         self._add(
             restore.user_id,
             restore.request_id,
-            encoded,
-            f"{label}{ROW}{restore.request_id}{ROW}{restore.user_id}{ROW}"
+            frame,
+            f"{label}{ROW}{plan}{ROW}{restore.request_id}{ROW}{restore.user_id}{ROW}"
             f"{_text(restore.amount_nanos)}{ROW}{restore.sent}{ROW}"
             f"{_text(restore.reserved_at_ms)}{ROW}{restore.input_tokens or ''}{ROW}{restore.output_tokens or ''}{ROW}"
             f"{1 if restore.unpriced else 0}{ROW}{restore.at_ms}{ROW}{restore.attempt}{ROW}{restore.not_after_ms}{ROW}"
@@ -194,10 +227,10 @@ class Batch:
 
     def keys(self, *shared: str) -> list[str]:
         """Return KEYS, `shared` first."""
-        return [*shared, *self._plan_keys, *self._keys_of_operations, *self._holds_keys]
+        return [*shared, *self._frame_keys, *self._keys_of_operations, *self._holds_keys]
 
     def arguments(self, prefix: str, max_events: int) -> list[str | int]:
         """Return ARGV."""
         labels = [LABEL.join(map(str, label)) for label in self._labels]
-        plans = self._plan_texts
-        return [prefix, max_events, self._size, len(plans), *plans, len(labels), *labels, *self._arguments]
+        shared = [len(self._frames), *self._frames, len(self._plans), *self._plan_texts, len(labels), *labels]
+        return [prefix, max_events, self._size, *shared, *self._arguments]

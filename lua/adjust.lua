@@ -3,8 +3,9 @@
 -- On every counter of the plan's windows, all or none, and on its tier totals if it has a tier. Counts no call and
 -- fires no threshold: the next charge does.
 --
--- KEYS  events tiers lineage, then for the plan: see include/plans.lua, then: record, the user's counters, and holds
--- ARGV  prefix max_events 1, 1, the plan, 0 (no labels), then the adjustment in one text, joined by 0x1E:
+-- KEYS  events tiers lineage, then for the frame: see include/frames.lua, then: record, the user's counters, and holds
+-- ARGV  prefix max_events 1, 1, the frame, 1, the plan (include/plans.lua), 0 (no labels), then the adjustment in one
+--       text, joined by 0x1E:
 --       plan (index) request user amount (nano-USD) sent at (Unix ms; empty: now)
 --       done (Unix ms: when it was done before the store lost it, and then nothing refuses it; empty: now) meta
 -- Returns one of
@@ -16,11 +17,11 @@
 --   { "exceeds", window, tier, spend }      less than the credit was spent there; tier is empty for the user's own
 --   { "overflow" }                          a counter would pass the cap
 -- Without flags the server refuses this script when `maxmemory` is reached.
--- @include arguments numbers clock counters rules lines events
+-- @include arguments numbers clock counters rules lines
 
 local events_key, tiers_key, lineage_key, prefix, max_events
 
--- @include breakdown records terms holds plans lineage writes
+-- @include events breakdown records terms holds frames plans lineage writes
 
 -- As long as the counters it has changed, so that the audit can tell them, and no retry is ever a second credit.
 local ADJUSTMENT_TTL_MS = 2 * WINDOW_GRACE_MS
@@ -40,8 +41,8 @@ local function next_adjustment()
     stored = text_at(key_cursor),
     holds_key = next_holds_key(),
   }
-  adjustment.label = { tier = adjustment.plan.tier, group = '', model = '', price_version = '' }
-  adjustment.counters_at = skip_counter_keys(adjustment.plan)
+  adjustment.label = { tier = adjustment.plan.frame.tier, group = '', model = '', price_version = '' }
+  adjustment.counters_at = skip_counter_keys(adjustment.plan.frame)
   return adjustment
 end
 
@@ -58,9 +59,9 @@ local function first_answer(adjustment, record)
 end
 
 -- Returns the tier totals to correct: none without a tier, for nobody knows under which the money was counted.
-local function totals_to_correct(plan)
+local function totals_to_correct(frame)
   local list = {}
-  for index, total in ipairs(plan.tier ~= '' and plan.totals or {}) do
+  for index, total in ipairs(frame.tier ~= '' and frame.totals or {}) do
     list[index] = load_total(total.key, total.window)
   end
   return list
@@ -94,7 +95,7 @@ local function fault_of_amount(adjustment, list, totals)
   end
   for index, total in ipairs(totals) do
     if amount < 0 and total.spend + amount < 0 and (not emptiest or total.spend < emptiest.spend) then
-      emptiest, tier = total, string.match(split(adjustment.plan.tiers_text, '\30')[index], '^[^\31]*\31(.*)$')
+      emptiest, tier = total, string.match(split(adjustment.plan.frame.tiers_text, '\30')[index], '^[^\31]*\31(.*)$')
     end
   end
   return emptiest and { 'exceeds', emptiest.window.code, tier, digits(emptiest.spend) } or nil
@@ -117,7 +118,7 @@ local function answer_text(list)
 end
 
 local function keep(adjustment, record, answer)
-  local plan, amount = adjustment.plan, digits(adjustment.amount)
+  local plan, frame, amount = adjustment.plan, adjustment.plan.frame, digits(adjustment.amount)
   change_record(record, {
     'op', 'adjust',
     'sent', adjustment.sent,
@@ -125,7 +126,7 @@ local function keep(adjustment, record, answer)
     'charged', amount,
     'at', digits(adjustment.at_ms or now_ms),
     'answer', answer,
-    'plan', plan.tier ~= '' and plan.check_text or plan.unlisted_text,
+    'plan', plan.context .. (frame.tier ~= '' and frame.check_text or frame.unlisted_text),
     'user', adjustment.user,
     'request', adjustment.request,
     'amount', amount,
@@ -142,7 +143,8 @@ local function adjust(adjustment)
   if known then
     return known
   end
-  local list, totals = load_counters(adjustment.plan, adjustment.counters_at), totals_to_correct(adjustment.plan)
+  local frame = adjustment.plan.frame
+  local list, totals = load_counters(frame, adjustment.counters_at), totals_to_correct(frame)
   local fault = not adjustment.done_ms and fault_of_amount(adjustment, list, totals)
   if fault then
     return fault
@@ -151,8 +153,7 @@ local function adjust(adjustment)
   set_clock(adjustment.done_ms or real_ms) -- the log tells when it was done
   correct(list, adjustment.amount)
   correct(totals, adjustment.amount)
-  local plan = adjustment.plan
-  count_correction(day_of(plan.breakdown_key, plan.windows[1].code), plan.tier, adjustment.amount)
+  count_correction(day_of(frame.breakdown_key, frame.windows[1].code), frame.tier, adjustment.amount)
   local lines = plan_lines(adjustment.plan, list)
   log_event('adjusted', adjustment, adjustment.amount, 'adjusted', lines, fullest(lines))
   local answer = answer_text(list)
@@ -160,7 +161,7 @@ local function adjust(adjustment)
   set_clock(real_ms)
   local place = write_all(events_key, tiers_key, lineage_key, max_events)
   redis.call('PEXPIRE', record.key, digits(ADJUSTMENT_TTL_MS))
-  return { 'ok', answer, adjustment.plan.windows_text, place }
+  return { 'ok', answer, frame.windows_text, place }
 end
 
 local function run(run_keys, run_arguments)
@@ -168,6 +169,7 @@ local function run(run_keys, run_arguments)
   events_key, tiers_key, lineage_key = next_key(), next_key(), next_key()
   prefix, max_events = next_argument(), next_argument()
   read_ahead(tonumber(next_argument()))
+  read_frames()
   read_plans()
   next_argument() -- labels: none
   return adjust(next_adjustment())

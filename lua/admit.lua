@@ -2,12 +2,13 @@
 -- Admits or refuses calls before they spend: checks (a known amount is charged) and reserves (an estimate is held).
 -- A batch is decided in order, each call on its own: all or nothing over every budget of the call.
 --
--- KEYS  events due tiers lineage, then for each plan: see include/plans.lua, then for each call: record, and its
+-- KEYS  events due tiers lineage, then for each frame: see include/frames.lua, then for each call: record, and its
 --       counters, then for each call: holds
 -- ARGV  prefix ("sg:<workspace>:{<partition>}:") max_events number of calls
---       number of plans, the plans (include/plans.lua), number of labels, the labels (include/labels.lua),
+--       number of frames, the frames (include/frames.lua), number of plans, the plans (include/plans.lua), number of
+--       labels, the labels (include/labels.lua),
 --       each call in one text, joined by 0x1E:
---       label (index; its op is check or reserve) request user amount (nano-USD) sent not_after (Unix ms)
+--       label (index; its op is check or reserve) plan (index) request user amount (nano-USD) sent not_after (Unix ms)
 --       input output (tokens of a check; empty: none) attempt (who asks, in case the answer is lost; may be empty)
 --       and the last one, empty for most, joined by 0x1F: meta refusal (empty, or the reason to refuse it whatever the
 --       counters say) refusal_budget (index, 0: the fullest) unpriced (0|1: a usage without a price that proceeds)
@@ -20,18 +21,19 @@
 -- and last { lineage, number of the run } (include/lineage.lua); if the run changed nothing, that of the last one, and
 -- nothing in it without a replay
 -- Without flags the server refuses this program as a whole when `maxmemory` is reached.
--- @include arguments numbers clock counters rules lines events
+-- @include arguments numbers clock counters rules lines
 
 local events_key, due_key, tiers_key, lineage_key, prefix, max_events
 
--- @include breakdown records terms holds plans labels lineage admissions writes
+-- @include events breakdown records terms holds frames plans labels lineage admissions writes
 
 local function next_call()
-  local index, request, user, amount, sent, not_after, input, output, attempt, more =
-    take_apart(next_argument(), '\30', 10)
-  local label = labels[tonumber(index)]
+  local index, plan_index, request, user, amount, sent, not_after, input, output, attempt, more =
+    take_apart(next_argument(), '\30', 11)
+  local label, plan = labels[tonumber(index)], plans[tonumber(plan_index)]
   local call = {
     label = label,
+    plan = plan,
     request = request,
     user = user,
     amount = tonumber(amount),
@@ -41,14 +43,14 @@ local function next_call()
     output = output,
     attempt = attempt,
     meta = '',
-    refusal = label.plan.stopped and 'stopped' or '',
+    refusal = plan.stopped and 'stopped' or '',
     unpriced = false,
     record_key = next_key(),
     stored = text_at(key_cursor),
     holds_key = next_holds_key(),
     counters_at = key_cursor,
   }
-  skip_counter_keys(label.plan)
+  skip_counter_keys(plan.frame)
   if more ~= '' then
     local meta, refusal, refusal_budget, unpriced = take_apart(more, '\31', 4)
     call.meta, call.unpriced, call.refusal_budget = meta, unpriced == '1', tonumber(refusal_budget)
@@ -89,7 +91,7 @@ end
 
 -- Is the plan right for the store's time, and would every counter stay within the cap?
 local function fault_of(call, list)
-  local plan = call.label.plan
+  local plan = call.plan
   if now_ms > call.not_after_ms then
     return { 'late', now_ms }
   end
@@ -156,7 +158,7 @@ end
 
 local function reason_of(call, outcome, line)
   if outcome == 'allow' then
-    return call.unpriced and 'unpriced' or call.label.plan.calm_reason
+    return call.unpriced and 'unpriced' or call.plan.calm_reason
   end
   if outcome == 'warn' and line.warning == 'threshold' then
     return 'threshold'
@@ -167,7 +169,7 @@ end
 -- Admits a call: charges or holds on all its counters and totals, warns, logs, keeps the answer.
 local function proceed(call, record, list, lines)
   local is_check = call.label.is_check
-  charge_plan(call.label.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
+  charge_call(call.plan.frame, list, is_check and call.amount or 0, is_check and 0 or call.amount)
   count_call(call, is_check)
   warn(call, lines)
   local outcome, chosen = strongest(lines)
@@ -194,14 +196,14 @@ local function admit(call)
   if known then
     return known
   end
-  local plan = call.label.plan
-  local list = load_counters(plan, call.counters_at)
+  local plan = call.plan
+  local list = load_counters(plan.frame, call.counters_at)
   local fault = fault_of(call, list) -- 2. validate and read
   if fault then
     return fault
   end
   if call.may_be_due and resolve_due(call.holds_key) then -- 3. resolve due holds
-    list = load_counters(plan, call.counters_at)
+    list = load_counters(plan.frame, call.counters_at)
   end
   local lines = plan_lines(plan, list)
   if call.refusal ~= '' then
@@ -222,6 +224,7 @@ local function run(run_keys, run_arguments)
   prefix, max_events = next_argument(), next_argument()
   local count = tonumber(next_argument())
   read_ahead(count)
+  read_frames()
   read_plans()
   read_labels()
   local calls, answers, has_replay = {}, {}, false

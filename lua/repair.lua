@@ -10,11 +10,11 @@
 --       spend held (nano-USD: what was found) and what to add to spend held calls; a hold has only its kind and name
 -- Returns { "done", { lineage, number of the run } }, or { "moved" }: nothing written, audit again
 -- Runs even when `maxmemory` is reached: it makes almost nothing, and a wrong counter decides wrongly.
--- @include arguments numbers clock counters rules lines events
+-- @include arguments numbers clock counters rules lines
 
 local events_key, due_key, tiers_key, lineage_key, prefix, max_events
 
--- @include breakdown records terms holds plans lineage writes
+-- @include events breakdown records terms holds frames plans lineage writes
 
 local meta
 

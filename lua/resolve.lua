@@ -3,12 +3,15 @@
 -- expire (the sweeper's: resolve what is due); and record: a call that was made without asking is charged. A batch is
 -- done in order, each operation on its own.
 --
--- KEYS  events due tiers lineage unattributed, then for each plan: see include/plans.lua, then for each operation:
+-- KEYS  events due tiers lineage unattributed, then for each frame: see include/frames.lua, then for each operation:
 --       record, and the counters of its plan if it has one, then for each operation: holds
--- ARGV  prefix max_events number of operations, number of plans, the plans, number of labels, the labels
---       (include/labels.lua), then each operation in one text, joined by 0x1E:
---       label (index; its op says what is done) request user amount (nano-USD; empty: a usage without a price) sent
---       reserved_at (Unix ms; empty: not given; of a record: when it was made, if not now) input output (tokens; empty: none)
+-- ARGV  prefix max_events number of operations, number of frames, the frames (include/frames.lua), number of plans, the
+--       plans (include/plans.lua), number of labels, the labels (include/labels.lua), then each operation in one text,
+--       joined by 0x1E:
+--       label (index; its op says what is done) plan (index; 0: none) request user
+--       amount (nano-USD; empty: a usage without a price) sent
+--       reserved_at (Unix ms; empty: not given; of a record: when it was made, if not now)
+--       input output (tokens; empty: none)
 -- Returns for each operation one of
 --   { "ok", answer, context, deadline }            answer: now outcome decider reason state_before charged estimate
 --   { "replay", answer, context, deadline }                unpriced, then lines_text
@@ -17,19 +20,19 @@
 -- and last { lineage, number of the run } (include/lineage.lua); if the run changed nothing, that of the last one, and
 -- nothing in it without a replay
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
--- @include arguments numbers clock counters rules lines events
+-- @include arguments numbers clock counters rules lines
 
 local events_key, due_key, tiers_key, lineage_key, unattributed_key, prefix, max_events
 
--- @include breakdown records terms holds plans labels lineage writes
+-- @include events breakdown records terms holds frames plans labels lineage writes
 
 local function next_operation()
-  local index, request, user, amount, sent, reserved_at, input, output = take_apart(next_argument(), '\30', 8)
+  local index, plan, request, user, amount, sent, reserved_at, input, output = take_apart(next_argument(), '\30', 9)
   local label = labels[tonumber(index)]
   local operation = {
     op = label.op,
     label = label,
-    plan = label.plan,
+    plan = plans[tonumber(plan)],
     request = request,
     user = user,
     amount = tonumber(amount),
@@ -42,7 +45,7 @@ local function next_operation()
     holds_key = next_holds_key(),
   }
   if operation.plan then
-    operation.counters_at = skip_counter_keys(operation.plan)
+    operation.counters_at = skip_counter_keys(operation.plan.frame)
   end
   return operation
 end
@@ -58,6 +61,7 @@ local function run(run_keys, run_arguments)
   prefix, max_events = next_argument(), next_argument()
   local count = tonumber(next_argument())
   read_ahead(count)
+  read_frames()
   read_plans()
   read_labels()
   local answers, has_replay = {}, false

@@ -3,11 +3,13 @@
 -- is charged or held, whatever the limits say, unless its request id is known; so a journal may be replayed any number
 -- of times, by any number of sidecars. A batch is done in order, each operation on its own.
 --
--- KEYS  events due tiers lineage unattributed, then for each plan: see include/plans.lua, then for each operation:
+-- KEYS  events due tiers lineage unattributed, then for each frame: see include/frames.lua, then for each operation:
 --       record, and the counters of its plan if it has one, then for each operation: holds
--- ARGV  prefix max_events number of operations, number of plans, the plans, number of labels, the labels
---       (include/labels.lua), then each operation in one text, joined by 0x1E:
---       label (index; its op is check, reserve, deny, void, settle, release, extend or record) request user
+-- ARGV  prefix max_events number of operations, number of frames, the frames (include/frames.lua), number of plans, the
+--       plans (include/plans.lua), number of labels, the labels (include/labels.lua), then each operation in one text,
+--       joined by 0x1E:
+--       label (index; its op is check, reserve, deny, void, settle, release, extend or record) plan (index; 0: none)
+--       request user
 --       amount (nano-USD; empty: a usage without a price) sent reserved_at (Unix ms; empty: not given)
 --       input output (tokens; empty: none) unpriced (0|1) at (Unix ms: when it was done) attempt not_after (Unix ms; a void's)
 --       answer (of a check or reserve: the first one's text; without the store: only its reason) meta
@@ -19,20 +21,20 @@
 --   { "too_old" }                  records of that time are not kept any more: nobody knows whether it was done
 -- and last { lineage, number of the run } (include/lineage.lua); without operations that of the last one
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
--- @include arguments numbers clock counters rules lines events
+-- @include arguments numbers clock counters rules lines
 
 local events_key, due_key, tiers_key, lineage_key, unattributed_key, prefix, max_events
 
--- @include breakdown records terms holds plans labels lineage admissions writes
+-- @include events breakdown records terms holds frames plans labels lineage admissions writes
 
 local function next_operation()
-  local index, request, user, amount, sent, reserved_at, input, output, unpriced, at, attempt, not_after, answer, meta =
-    take_apart(next_argument(), '\30', 14)
+  local index, plan, request, user, amount, sent, reserved_at, input, output, unpriced, at, attempt, not_after, answer, meta =
+    take_apart(next_argument(), '\30', 15)
   local label = labels[tonumber(index)]
   local operation = {
     op = label.op,
     label = label,
-    plan = label.plan,
+    plan = plans[tonumber(plan)],
     request = request,
     user = user,
     amount = tonumber(amount),
@@ -51,7 +53,7 @@ local function next_operation()
     holds_key = next_holds_key(),
   }
   if operation.plan then
-    operation.counters_at = skip_counter_keys(operation.plan)
+    operation.counters_at = skip_counter_keys(operation.plan.frame)
   end
   return operation
 end
@@ -115,6 +117,7 @@ local function run(run_keys, run_arguments)
   prefix, max_events = next_argument(), next_argument()
   local count = tonumber(next_argument())
   read_ahead(count)
+  read_frames()
   read_plans()
   read_labels()
   local answers, batch, real_ms = {}, {}, now_ms

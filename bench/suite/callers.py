@@ -3,6 +3,7 @@
 import base64
 import os
 import socket
+import struct
 from typing import Final, Protocol
 
 import msgpack
@@ -10,7 +11,9 @@ import msgpack
 from bench.suite.loads import Load, Wire
 from bench.suite.messages import Slot, frame
 
+TIMEOUT_S: Final = 30
 RECEIVE_BYTES: Final = 1 << 18
+ANSWER_BYTES: Final = 1 << 14
 LENGTH_FIELD: Final = b"Content-Length: "
 END_OF_HEAD: Final = b"\r\n\r\n"
 PING, PONG, CLOSE = 0x9, b"\x8a", 0x8
@@ -33,18 +36,25 @@ class Caller(Protocol):
 
 
 def open_connection(address: str) -> socket.socket:
-    """Connect to a port on loopback or to a Unix socket."""
+    """Connect to a port on loopback or to a Unix socket.
+
+    It blocks for at most `TIMEOUT_S`, and that is the kernel's to watch: with a timeout of its own Python asks before
+    each read and each write whether it may, and the store's core pays for it.
+    """
     if address.isdecimal():
-        connection = socket.create_connection(("127.0.0.1", int(address)), 30)
+        connection = socket.create_connection(("127.0.0.1", int(address)), TIMEOUT_S)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
-    connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(30)
-    try:
-        connection.connect(address)
-    except OSError:
-        connection.close()
-        raise
+    else:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(TIMEOUT_S)
+        try:
+            connection.connect(address)
+        except OSError:
+            connection.close()
+            raise
+    connection.settimeout(None)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", TIMEOUT_S, 0))
     return connection
 
 
@@ -66,7 +76,7 @@ class HttpCaller:
 
     def receive(self) -> list[Slot]:
         """Return the slot if its answer is whole now."""
-        data = self.socket.recv(RECEIVE_BYTES)
+        data = self.socket.recv(ANSWER_BYTES)
         if not data:
             raise ConnectionError("the server closed a connection")
         self._arrived = arrived = self._arrived + data if self._arrived else data

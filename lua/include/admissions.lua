@@ -4,7 +4,7 @@
 local function keep_check(call, record, answer)
   local label = call.label
   write_record_text(record, 'check\29' .. call.sent .. '\29charged\29' .. digits(call.amount) .. '\29' .. now_text
-    .. '\29' .. answer .. '\29' .. label.plan.check_text .. '\29' .. call.attempt .. '\29' .. label.record_text
+    .. '\29' .. answer .. '\29' .. call.plan.context .. label.frame.check_text .. '\29' .. call.attempt .. '\29' .. label.record_text
     .. '\29' .. call.input .. '\29' .. call.output .. (call.unpriced and '\0291' or '\29') .. '\29\29\29\29\29\29')
 end
 
@@ -24,7 +24,7 @@ local function keep_hold(call, record, answer)
     charged = '0',
     at = now_text,
     answer = answer,
-    plan = label.plan.hold_text,
+    plan = hold_text(call.plan),
     attempts = call.attempt,
     group = label.group,
     model = label.model,

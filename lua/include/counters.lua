@@ -7,7 +7,7 @@
 local counters -- by key
 local touched -- those to write, in the order of their first change
 local new_totals -- the keys of tier totals that this run makes
-local flush_all_totals -- include/plans.lua; before a total is lessened, it must have what calls of this run added
+local flush_all_totals -- include/frames.lua; before a total is lessened, it must have what calls of this run added
 
 at_begin(function()
   counters, touched, new_totals = {}, {}, {}

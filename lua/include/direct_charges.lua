@@ -34,7 +34,7 @@ function direct.keep_charge(operation, record, amount)
     'state', 'charged',
     'charged', digits(amount),
     'at', digits(math.min(operation.reserved_at_ms or now_ms, now_ms)),
-    'plan', plan.hold_text,
+    'plan', hold_text(plan),
     'user', operation.user,
     'request', operation.request,
     'group', operation.label.group,
@@ -51,7 +51,7 @@ function direct.charge(operation)
   end
   local amount = operation.amount or plan.on_unpriced or 0
   local has_user = operation.user ~= ''
-  charge_plan(plan, has_user and load_counters(plan, operation.counters_at) or {}, amount, 0)
+  charge_call(plan.frame, has_user and load_counters(plan.frame, operation.counters_at) or {}, amount, 0)
   direct.keep_charge(operation, record, amount)
   count_change(record, new_sum(), record.fields.model)
   if not operation.amount then

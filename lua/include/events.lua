@@ -9,11 +9,14 @@ at_begin(function()
   events, tallies, tally_order = {}, {}, {}
 end)
 
+-- Returns what counts the outcomes of a line's rule in the window of its counter.
 local function tally_of(line)
-  local tally = tallies[line.tally]
+  local code = line.counter.window.code
+  local key = prefix .. 'tally:' .. code .. ':' .. line.rule.id
+  local tally = tallies[key]
   if not tally then
-    tally = { key = line.tally, code = line.counter.window.code, fields = {}, order = {}, parts = {} }
-    tallies[line.tally] = tally
+    tally = { key = key, code = code, fields = {}, order = {}, parts = {} }
+    tallies[key] = tally
     tally_order[#tally_order + 1] = tally
   end
   return tally

@@ -11,8 +11,8 @@ end)
 -- Returns the lines of the rules that were in force at the reserve.
 local function lines_of(record)
   local list, windows = {}, counters_of(record)
-  for index, budget in ipairs(terms_of(record).budgets) do
-    list[index] = new_line(budget.rule, windows[budget.window], budget.tally)
+  for index, rule in ipairs(terms_of(record).rules) do
+    list[index] = new_line(rule, windows[rule.counter])
   end
   return list
 end
@@ -37,7 +37,7 @@ end
 -- Adds to the breakdown what a record has used since `before`, under the `model` of then.
 local function count_change(record, before, model)
   local fields, terms, after = record.fields, terms_of(record), usage_of(record)
-  local day = day_of(terms.breakdown_key, terms.day)
+  local day = day_of(terms.frame.breakdown_key, terms.frame.day)
   subtract_sum(before)
   if model == fields.model then
     add_sum(after, before)

@@ -1,6 +1,6 @@
 -- A label: what calls of a batch share beside their user, and the sum of what they have used. Most calls of a batch
 -- have the same.
--- ARGV: one text, joined by 0x1D: plan (index; 0: none) op ttl (ms) group model price_version (each may be empty)
+-- ARGV: one text, joined by 0x1D: frame (index; 0: none) op ttl (ms) group model price_version (each may be empty)
 local labels -- those of this run, in the order of ARGV
 
 at_begin(function()
@@ -9,10 +9,10 @@ end)
 
 local function next_label()
   local index, op, ttl, group, model, price_version = take_apart(next_argument(), '\29', 6)
-  local plan = plans[tonumber(index)]
+  local frame = frames[tonumber(index)]
   return {
-    plan = plan,
-    tier = plan and plan.tier or '',
+    frame = frame,
+    tier = frame and frame.tier or '',
     op = op,
     is_check = op == 'check',
     ttl_ms = tonumber(ttl),
@@ -38,8 +38,8 @@ end
 local function count_labels()
   for _, label in ipairs(labels) do
     if label.calls > 0 then
-      local plan = label.plan
-      count_usage(day_of(plan.breakdown_key, plan.windows[1].code), label.group, label.model, label.tier, label)
+      local frame = label.frame
+      count_usage(day_of(frame.breakdown_key, frame.windows[1].code), label.group, label.model, label.tier, label)
     end
   end
 end

@@ -11,12 +11,10 @@ local function fullness(counter, limit)
   return (counter.spend + counter.held) / limit
 end
 
--- `tally` is the key that counts the rule's outcomes in the counter's window.
-local function new_line(rule, counter, tally)
+local function new_line(rule, counter)
   return {
     rule = rule,
     counter = counter,
-    tally = tally,
     outcome = 'allow',
     warning = '-',
     pct = 0,

@@ -59,8 +59,9 @@ function restored.admission(call)
     return restored.already_known(call, record)
   end
   local is_check = call.op == 'check'
-  local list = load_counters(call.plan, call.counters_at)
-  charge_plan(call.plan, list, is_check and call.amount or 0, is_check and 0 or call.amount)
+  local frame = call.plan.frame
+  local list = load_counters(frame, call.counters_at)
+  charge_call(frame, list, is_check and call.amount or 0, is_check and 0 or call.amount)
   local lines = plan_lines(call.plan, list)
   count_call(call, is_check)
   local answer = call.answer
@@ -79,7 +80,7 @@ end
 
 -- Logs and counts what was refused without the store, in the name of the fullest budget.
 function restored.deny(call)
-  local lines = plan_lines(call.plan, load_counters(call.plan, call.counters_at))
+  local lines = plan_lines(call.plan, load_counters(call.plan.frame, call.counters_at))
   local chosen = fullest(lines)
   if lines[chosen] then
     count_outcome(lines[chosen], 'blocked', call.amount)

@@ -50,8 +50,7 @@ function settles.reconstruct(operation)
   local plan, record = operation.plan, load_record(operation.record_key, operation.stored)
   local is_unpriced = not operation.amount
   local amount = operation.amount or plan.on_unpriced or 0
-  local list = load_counters(plan, operation.counters_at)
-  charge_plan(plan, list, amount, 0)
+  charge_call(plan.frame, load_counters(plan.frame, operation.counters_at), amount, 0)
   change_record(record, {
     'op', 'settle',
     'sent', 'settle\31\31\31',
@@ -61,7 +60,7 @@ function settles.reconstruct(operation)
     'user', operation.user,
     'request', operation.request,
     'group', operation.label.group,
-    'plan', plan.hold_text,
+    'plan', hold_text(plan),
     'settle_sent', operation.sent,
   })
   settles.note_usage(operation, record)

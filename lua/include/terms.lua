@@ -5,56 +5,70 @@
 --   budgets           index of the counter 0x1F rule's text, joined by 0x1E (not of checks)
 --   tier on_expiry    charge or release; on_unpriced: nano-USD to charge, empty for the estimate
 -- The keys of its counters, totals and tallies are not in KEYS: they have the same hash tag, so the same slot.
-local MAX_KNOWN_TERMS = 4096
+local MAX_KNOWN_TERMS = 64 -- and as many frames; why not more: include/frames.lua
 
 -- All in one table, because a program may have 200 locals.
 local accounts = {
-  known = {}, -- parsed terms by prefix and text, kept for the next runs of a function
+  -- Parsed ones by prefix and text, kept for the next runs of a function.
+  known = {},
   known_count = 0,
-  moved = {}, -- terms whose totals this run has not moved yet
+  frames = {}, -- what the records of all users of a tier share, by prefix, windows and tiers
+  frame_count = 0,
+  moved = {}, -- frames whose totals this run has not moved yet
 }
 
 at_begin(function()
-  for _, terms in ipairs(accounts.moved) do -- of a run that has failed
-    terms.spend, terms.calls, terms.is_moved = 0, 0, false
+  for _, frame in ipairs(accounts.moved) do -- of a run that has failed
+    frame.spend, frame.calls, frame.is_moved = 0, 0, false
   end
   accounts.moved = {}
-  if accounts.known_count > MAX_KNOWN_TERMS then
+  if accounts.known_count > MAX_KNOWN_TERMS or accounts.frame_count > MAX_KNOWN_TERMS then
     accounts.known, accounts.known_count = {}, 0
+    accounts.frames, accounts.frame_count = {}, 0
   end
 end)
 
-function accounts.parse(text)
-  local context, windows, tiers, budgets, tier, on_expiry, on_unpriced = take_apart(text, '\28', 7)
-  local terms = {
-    context = context,
-    windows_text = windows,
-    tier = tier,
-    on_expiry = on_expiry,
-    on_unpriced = tonumber(on_unpriced),
+function accounts.parse_frame(windows, tiers)
+  local frame = {
     windows = {},
     totals = {},
-    budgets = {},
     spend = 0, -- what this run moves on the totals, and has not written yet
     calls = 0,
     is_moved = false,
   }
   for index, code in ipairs(split(windows, ',')) do
-    terms.windows[index] = { code = code, stem = prefix .. 'counter:' .. code .. ':' }
+    frame.windows[index] = { code = code, stem = prefix .. 'counter:' .. code .. ':' }
   end
   for index, entry in ipairs(split(tiers, '\30')) do
     local code, name = string.match(entry, '^([^\31]*)\31(.*)$')
-    terms.totals[index] = { key = prefix .. 'tier:' .. code .. ':' .. name, window = { code = code, rest = ' ' } }
+    frame.totals[index] = { key = prefix .. 'tier:' .. code .. ':' .. name, window = { code = code, rest = ' ' } }
   end
-  for index, entry in ipairs(split(budgets, '\30')) do
-    local window, rule = string.match(entry, '^(%d+)\31(.*)$')
-    window, rule = tonumber(window), parse_rule(rule)
-    local tally = prefix .. 'tally:' .. terms.windows[window].code .. ':' .. rule.id
-    terms.budgets[index] = { window = window, rule = rule, tally = tally }
+  frame.day = frame.windows[1].code
+  frame.breakdown_key = prefix .. 'breakdown:' .. frame.day
+  return frame
+end
+
+function accounts.frame_of(windows, tiers)
+  local text = prefix .. windows .. '\28' .. tiers
+  local frame = accounts.frames[text]
+  if not frame then
+    frame = accounts.parse_frame(windows, tiers)
+    accounts.frames[text], accounts.frame_count = frame, accounts.frame_count + 1
   end
-  terms.day = terms.windows[1].code
-  terms.breakdown_key = prefix .. 'breakdown:' .. terms.day
-  return terms
+  return frame
+end
+
+function accounts.parse(text)
+  local context, windows, tiers, budgets, tier, on_expiry, on_unpriced = take_apart(text, '\28', 7)
+  return {
+    context = context,
+    windows_text = windows,
+    tier = tier,
+    on_expiry = on_expiry,
+    on_unpriced = tonumber(on_unpriced),
+    frame = accounts.frame_of(windows, tiers),
+    rules = parse_rules(budgets),
+  }
 end
 
 -- Returns the terms of a record.
@@ -86,13 +100,13 @@ function accounts.read_counters(list)
     end
   end
   for _, record in ipairs(list) do
-    local terms, user = terms_of(record), record.fields.user
-    for _, window in ipairs(user ~= '' and terms.windows or {}) do
+    local frame, user = terms_of(record).frame, record.fields.user
+    for _, window in ipairs(user ~= '' and frame.windows or {}) do
       want(window.stem .. user, window)
     end
-    if not seen[terms] then
-      seen[terms] = true
-      for _, total in ipairs(terms.totals) do
+    if not seen[frame] then
+      seen[frame] = true
+      for _, total in ipairs(frame.totals) do
         want(total.key, total.window)
       end
     end
@@ -122,7 +136,7 @@ local function counters_of(record)
   if not list then
     list = {}
     local user = record.fields.user
-    for index, window in ipairs(user ~= '' and terms_of(record).windows or {}) do
+    for index, window in ipairs(user ~= '' and terms_of(record).frame.windows or {}) do
       list[index] = load_counter(window.stem .. user, window)
     end
     record.counters = list
@@ -130,20 +144,20 @@ local function counters_of(record)
   return list
 end
 
--- Moves what the run owes to the totals of terms.
-function accounts.move_totals(terms)
-  for _, total in ipairs(terms.totals) do
-    add(load_total(total.key, total.window), terms.spend, 0, terms.calls)
+-- Moves what the run owes to the totals of a frame.
+function accounts.move_totals(frame)
+  for _, total in ipairs(frame.totals) do
+    add(load_total(total.key, total.window), frame.spend, 0, frame.calls)
   end
-  terms.spend, terms.calls = 0, 0
+  frame.spend, frame.calls = 0, 0
 end
 
 function accounts.move_all_totals()
-  for _, terms in ipairs(accounts.moved) do
-    if terms.spend ~= 0 or terms.calls ~= 0 then
-      accounts.move_totals(terms)
+  for _, frame in ipairs(accounts.moved) do
+    if frame.spend ~= 0 or frame.calls ~= 0 then
+      accounts.move_totals(frame)
     end
-    terms.is_moved = false
+    frame.is_moved = false
   end
   accounts.moved = {}
 end
@@ -153,14 +167,14 @@ local function move(record, spend, held, calls)
   for _, counter in ipairs(counters_of(record)) do
     add(counter, spend, held, calls)
   end
-  local terms = terms_of(record)
-  if math.abs(terms.spend + spend) > MAX_EXACT then
+  local frame = terms_of(record).frame
+  if math.abs(frame.spend + spend) > MAX_EXACT then
     flush_all_totals() -- a total that is lessened must have what calls of this run have added
-    accounts.move_totals(terms)
+    accounts.move_totals(frame)
   end
-  terms.spend, terms.calls = terms.spend + spend, terms.calls + calls
-  if not terms.is_moved then
-    terms.is_moved = true
-    accounts.moved[#accounts.moved + 1] = terms
+  frame.spend, frame.calls = frame.spend + spend, frame.calls + calls
+  if not frame.is_moved then
+    frame.is_moved = true
+    accounts.moved[#accounts.moved + 1] = frame
   end
 end
