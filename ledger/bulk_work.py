@@ -5,6 +5,7 @@ the loop wants it, C functions that never let go of it (decoders, freeing many o
 collections over a million fresh objects. Each has its answer here.
 """
 
+import ctypes
 import gc
 import sys
 import threading
@@ -22,9 +23,16 @@ _turn: Final = threading.Lock()
 
 
 def leave_start_alone() -> None:
-    """Keep what a process made at its start out of later collections, the first one of `bulk_work` among them."""
+    """Keep what a process made at its start out of later collections, the first one of `bulk_work` among them.
+
+    What the start has used and does not need any more goes back to the system, where the C library can (glibc's can,
+    and does not by itself).
+    """
     gc.collect()
     gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 @contextmanager
