@@ -1,10 +1,13 @@
 """Interleaved rounds: every case once a round, so that what slows the machine slows all; medians, and their spread."""
 
+import contextlib
 import json
 import statistics
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bench.http_check import ROOT, cpu_seconds
@@ -13,6 +16,8 @@ from bench.suite.loads import Load
 
 Result = Mapping[str, Any]
 Case = Callable[[], Result]
+Stage = Callable[[], AbstractContextManager[Mapping[str, Case]]]
+"""Makes what the cases of a round need, and ends it."""
 Series = Mapping[str, Sequence[Result]]
 """Of each case what it gave in each round."""
 
@@ -34,13 +39,19 @@ def generate(load: Load, pids: Mapping[str, int] | None = None) -> Result:
 
 def run_rounds(cases: Mapping[str, Case], rounds: int, tell: Callable[[str], None]) -> Series:
     """Run every case in every round, forwards and backwards by turns."""
-    series: dict[str, list[Result]] = {name: [] for name in cases}
+    return run_staged_rounds(lambda: contextlib.nullcontext(cases), rounds, tell)
+
+
+def run_staged_rounds(stage: Stage, rounds: int, tell: Callable[[str], None]) -> Series:
+    """Do so with a stage of its own for each round: what one leaves behind, such as a grown store, burdens no other."""
+    series: dict[str, list[Result]] = defaultdict(list)
     for number in range(rounds):
-        names = list(cases) if number % 2 == 0 else list(cases)[::-1]
-        for name in names:
-            series[name].append(cases[name]())
+        with stage() as cases:
+            for name in list(cases) if number % 2 == 0 else list(cases)[::-1]:
+                series[name].append(cases[name]())
+            names = tuple(cases)
         tell(f"round {number + 1} of {rounds}")
-    return series
+    return {name: series[name] for name in names}
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from bench.suite import ceiling
 from bench.suite.lag import LagSampler
 from bench.suite.loads import Load, Users, Wire
-from bench.suite.rounds import Case, Result, Series, generate, ratio, run_rounds, summarize
+from bench.suite.rounds import Case, Result, Series, generate, ratio, run_staged_rounds, summarize
 from bench.suite.rule_sets import LARGE_OVERRIDES, SMALL_OVERRIDES, SPENT_TIER, rules
 from bench.suite.subjects import Subject, running_baseline, running_sidecar, running_store
 from cli.embedded import EmbeddedStore
@@ -52,6 +52,7 @@ SCENARIOS: Final[dict[str, dict[str, Any]]] = {
 }
 """Without another word 1,000 users in equal parts, on a tier far below its limit."""
 
+WARM_UP_S: Final = 0.2
 LOAD_SHARES: Final = (0.25, 0.5, 0.75, 0.9)
 CEILING_CHECKS_A_SECOND: Final = 15_000
 ROUND_TRIPS_A_SECOND: Final = 2_000
@@ -84,9 +85,8 @@ def case(subject: Subject, store: EmbeddedStore, seconds: float, fields: Mapping
     return partial(generate, load, {"server": subject.pid, "store": store.pid})
 
 
-def table(options: Options, tell: Tell) -> Document:
-    """Measure what the table compares, all of it in each round."""
-    seconds = options.seconds
+@contextlib.contextmanager
+def _table_stage(seconds: float) -> Iterator[Mapping[str, Case]]:
     with benches() as (directory, store), contextlib.ExitStack() as stack:
         start = stack.enter_context
         spendgate = start(running_sidecar(directory / "plain", store.url, rules()))
@@ -95,6 +95,8 @@ def table(options: Options, tell: Tell) -> Document:
         noop = start(running_baseline("noop"))
         pool = start(running_baseline("pool", store.url))
         limits = start(running_baseline("limits", store.url))
+        for subject in (noop, pool, limits, spendgate, small, large):
+            case(subject, store, WARM_UP_S, {})()
         loads: dict[str, tuple[Subject, dict[str, Any]]] = {
             "no-op": (noop, {}),
             "redis-py pool": (pool, {}),
@@ -112,7 +114,12 @@ def table(options: Options, tell: Tell) -> Document:
         checks, trips = round(CEILING_CHECKS_A_SECOND * seconds), round(ROUND_TRIPS_A_SECOND * seconds)
         cases["redis-benchmark"] = partial(ceiling.benchmark, store, ceiling.MAX_BATCH, checks)
         cases["bare round trip"] = partial(ceiling.bare_round_trips, store, trips)
-        series = run_rounds(cases, options.rounds, tell)
+        yield cases
+
+
+def table(options: Options, tell: Tell) -> Document:
+    """Measure what the table compares, all of it in each round."""
+    series = run_staged_rounds(partial(_table_stage, options.seconds), options.rounds, tell)
     return {"cases": _summaries(series), "ratios": table_ratios(series), "batch": ceiling.MAX_BATCH}
 
 
@@ -135,35 +142,50 @@ def table_ratios(series: Series) -> Document:
     return {name: ratio(series, *names) for name, names in RATIOS.items()}
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[tuple[Subject, EmbeddedStore]]:
+    """Run one sidecar over a store of its own, warmed up."""
+    with benches() as (directory, store), running_sidecar(directory / "plain", store.url, rules()) as sidecar:
+        case(sidecar, store, WARM_UP_S, {})()
+        yield sidecar, store
+
+
+@contextlib.contextmanager
+def _scenario_stage(seconds: float) -> Iterator[Mapping[str, Case]]:
+    with _alone() as (sidecar, store):
+        yield {name: case(sidecar, store, seconds, fields) for name, fields in SCENARIOS.items()}
+
+
 def scenarios(options: Options, tell: Tell) -> Document:
     """Measure every scenario of one sidecar."""
-    with benches() as (directory, store), running_sidecar(directory / "plain", store.url, rules()) as sidecar:
-        cases = {name: case(sidecar, store, options.seconds, fields) for name, fields in SCENARIOS.items()}
-        series = run_rounds(cases, options.rounds, tell)
+    series = run_staged_rounds(partial(_scenario_stage, options.seconds), options.rounds, tell)
     return {"cases": _summaries(series)}
 
 
-def latency(options: Options, tell: Tell) -> Document:
-    """Measure latency against load: requests that are due at their times, at shares of what saturates the sidecar."""
-    with benches() as (directory, store), running_sidecar(directory / "plain", store.url, rules()) as sidecar:
-        saturated = case(sidecar, store, options.seconds, {})
-        rates: list[float] = []
+@contextlib.contextmanager
+def _latency_stage(seconds: float, rates: list[float]) -> Iterator[Mapping[str, Case]]:
+    """Provide the saturated load, which adds to `rates`, and loads at shares of their median."""
+    with _alone() as (sidecar, store):
 
         def saturate() -> Result:
-            result = saturated()
+            result = case(sidecar, store, seconds, {})()
             rates.append(result["per_second"])
             return result
 
         def at(share: float) -> Result:
             fields = {"rate_per_second": statistics.median(rates) * share}
             with LagSampler(sidecar) as lag:
-                result = case(sidecar, store, options.seconds * 2, fields)()
+                result = case(sidecar, store, seconds * 2, fields)()
             return {**result, "loop_lag_ms": lag.worst_ms}
 
-        saturate()
-        cases: dict[str, Case] = {"saturated": saturate}
-        cases |= {f"{share:.0%}": partial(at, share) for share in LOAD_SHARES}
-        series = run_rounds(cases, options.rounds, tell)
+        if not rates:
+            saturate()
+        yield {"saturated": saturate, **{f"{share:.0%}": partial(at, share) for share in LOAD_SHARES}}
+
+
+def latency(options: Options, tell: Tell) -> Document:
+    """Measure latency against load: requests that are due at their times, at shares of what saturates the sidecar."""
+    series = run_staged_rounds(partial(_latency_stage, options.seconds, []), options.rounds, tell)
     return {"cases": _summaries(series)}
 
 
