@@ -57,12 +57,16 @@ def wait_until_open(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 @contextlib.contextmanager
 def server(arguments: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
-    """Run one subject on the first core; yields its process id."""
+    """Run one subject on the first core; yields its process id.
+
+    It keeps and finds the bytecode of its modules, as an installed one does, whatever our own environment says of that.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=ROOT,
         preexec_fn=lambda: pin(0),  # noqa: PLW1509 - this process has no threads
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
