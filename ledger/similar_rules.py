@@ -80,4 +80,4 @@ def _likeness(rest: dict[object, object], thresholds: object) -> object:
         return tuple(rest.items())
     if not isinstance(thresholds, list) or not all(type(threshold) is int for threshold in thresholds):
         raise TypeError("thresholds are a list of whole numbers")
-    return (*rest.items(), *thresholds)
+    return tuple(rest.items()), tuple(thresholds)  # An empty list is not the same as none, which means the usual ones.
