@@ -7,7 +7,8 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Final
@@ -57,6 +58,18 @@ def main(words: Sequence[str] | None = None) -> int:
     return exit_code
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Look for no garbage while modules load: what they are made of stays, and to search it takes 50 ms of a start."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def build_parser(named: str = "") -> argparse.ArgumentParser:
     """Return the parser of the command that is named; of all commands if it is none of them.
 
@@ -67,10 +80,9 @@ def build_parser(named: str = "") -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"spendgate {version('spendgate-server')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    gc.disable()  # What modules are made of stays: to look for garbage in it again and again takes 50 ms of a start.
-    for module in [COMMANDS[named]] if named in COMMANDS else COMMANDS.values():
-        import_module(f"cli.{module}").add_parser(commands)
-    gc.enable()
+    with _without_collections():
+        for module in [COMMANDS[named]] if named in COMMANDS else COMMANDS.values():
+            import_module(f"cli.{module}").add_parser(commands)
     return parser
 
 

@@ -7,13 +7,13 @@ from ledger.keys import PartitionKeys
 from ledger.operations import Admission, Resolution
 from ledger.plans import FIELD, Plan
 from ledger.restores import Restore, answer_text
-from ledger.rules import PolicyKind
+from ledger.rules import PolicyKind, RuleKind
 
 ROW = "\x1e"
 """Separates rows of fields in one argument, and the fields of one operation."""
 
 GROUP = "\x1c"
-"""Separates the fields of a plan."""
+"""Separates the fields of a frame, and of a plan."""
 
 LABEL = "\x1d"
 """Separates the fields of a label."""
@@ -39,10 +39,11 @@ class FrameArguments:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanArguments:
-    """A plan as the programs read it (``lua/include/plans.lua``)."""
+    """A plan as the programs read it (``lua/include/plans.lua``); `is_shared` unless a rule of it is one user's own."""
 
     frame: FrameArguments
     text: str
+    is_shared: bool
 
 
 def encode_frame(plan: Plan, keys: PartitionKeys) -> FrameArguments:
@@ -109,7 +110,8 @@ class PlanShelf:
             if len(self._known) >= MAX_KNOWN_PLANS:
                 self._known.clear()
                 self._frames.clear()
-            known = self._known[plan] = PlanArguments(self._frame(plan), _plan_text(plan))
+            is_shared = all(budget.terms.rule_kind is RuleKind.TIER_TEMPLATE for budget in plan.budgets)
+            known = self._known[plan] = PlanArguments(self._frame(plan), _plan_text(plan), is_shared)
         return known
 
     def _frame(self, plan: Plan) -> FrameArguments:
@@ -141,9 +143,9 @@ class Batch:
         known = self._plans.get(plan)
         if known is None:
             encoded = self._shelf.get(plan)
-            frame = self._add_frame(encoded.frame)
-            self._plan_texts += (frame, encoded.text)
-            known = self._plans[plan] = (len(self._plans) + 1, frame, encoded.frame)
+            frame_number = self._add_frame(encoded.frame)
+            self._plan_texts += (frame_number if encoded.is_shared else -frame_number, encoded.text)
+            known = self._plans[plan] = (len(self._plans) + 1, frame_number, encoded.frame)
         return known
 
     def _add_frame(self, frame: FrameArguments) -> int:
@@ -153,8 +155,8 @@ class Batch:
             self._frame_keys += frame.keys
         return number
 
-    def _add_label(self, frame: int, operation: str, ttl_ms: int, call: Admission | Resolution | Restore) -> int:
-        label = (frame, operation, ttl_ms, call.group, call.model, call.price_version)
+    def _add_label(self, frame_number: int, operation: str, ttl_ms: int, call: Admission | Resolution | Restore) -> int:
+        label = (frame_number, operation, ttl_ms, call.group, call.model, call.price_version)
         return self._labels.setdefault(label, len(self._labels) + 1)
 
     def _add(self, user_id: str, request_id: str, frame: FrameArguments | None, text: str) -> None:
@@ -167,8 +169,8 @@ class Batch:
 
     def add_admission(self, admission: Admission) -> None:
         """Add a check or a reserve (``lua/admit.lua``)."""
-        plan, number, frame = self._add_plan(admission.plan)
-        label = self._add_label(number, admission.operation, admission.ttl_ms, admission)
+        plan, frame_number, frame = self._add_plan(admission.plan)
+        label = self._add_label(frame_number, admission.operation, admission.ttl_ms, admission)
         fields = (
             str(label),
             str(plan),
@@ -186,8 +188,8 @@ class Batch:
 
     def add_resolution(self, resolution: Resolution) -> None:
         """Add a settle, release, extend, expire or record (``lua/resolve.lua``)."""
-        plan, number, frame = self._add_plan(resolution.plan)
-        label = self._add_label(number, resolution.operation, resolution.ttl_ms, resolution)
+        plan, frame_number, frame = self._add_plan(resolution.plan)
+        label = self._add_label(frame_number, resolution.operation, resolution.ttl_ms, resolution)
         self._add(
             resolution.user_id,
             resolution.request_id,
@@ -211,8 +213,8 @@ class Batch:
 
     def add_restore(self, restore: Restore) -> None:
         """Add an operation of a journal (``lua/restore.lua``)."""
-        plan, number, frame = self._add_plan(restore.plan)
-        label = self._add_label(number, restore.kind, restore.ttl_ms, restore)
+        plan, frame_number, frame = self._add_plan(restore.plan)
+        label = self._add_label(frame_number, restore.kind, restore.ttl_ms, restore)
         answer = restore.answer or (answer_text(restore.decision) if restore.decision else restore.reason or "")
         self._add(
             restore.user_id,

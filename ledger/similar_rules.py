@@ -18,6 +18,7 @@ MAX_MODELS: Final = 1_000
 MAX_LIMITS: Final = 10_000
 
 _MISSING: Final = object()
+_APART: Final = frozenset({"key", "id", "limit_usd", "alert_thresholds_pct"})
 _shared_values: Final = attrgetter(*SHARED_FIELDS)
 
 
@@ -69,9 +70,6 @@ class SimilarRules:
         if len(self._limits) < MAX_LIMITS:
             self._limits[type(value), value] = nanos
         return nanos
-
-
-_APART: Final = frozenset({"key", "id", "limit_usd", "alert_thresholds_pct"})
 
 
 def _likeness(rest: dict[object, object], thresholds: object) -> object:

@@ -4,7 +4,7 @@
 local function keep_check(call, record, answer)
   local label = call.label
   write_record_text(record, 'check\29' .. call.sent .. '\29charged\29' .. digits(call.amount) .. '\29' .. now_text
-    .. '\29' .. answer .. '\29' .. call.plan.context .. label.frame.check_text .. '\29' .. call.attempt .. '\29' .. label.record_text
+    .. '\29' .. answer .. '\29' .. check_text(call.plan) .. '\29' .. call.attempt .. '\29' .. label.record_text
     .. '\29' .. call.input .. '\29' .. call.output .. (call.unpriced and '\0291' or '\29') .. '\29\29\29\29\29\29')
 end
 

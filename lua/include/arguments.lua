@@ -5,7 +5,7 @@ local function globals()
 end
 local redis, string, table, math, ipairs, pairs, tonumber, type, unpack, error
 
--- One run of a program reads its KEYS and ARGV in order, once, by cursors: the keys of its plans and operations, and the
+-- One run of a program reads its KEYS and ARGV in order, once, by cursors: the keys of its frames and operations, and the
 -- keys of holds, one for each operation, which stand at the end. As a function a program outlives its
 -- runs, so whatever a run keeps in memory begins anew with it: whoever has such state says how.
 local keys, key_cursor, holds_cursor, arguments, argument_cursor
@@ -39,7 +39,7 @@ end
 local MAX_READ_AT_ONCE = 4000 -- keys: what unpack returns has its bound
 local texts, texts_after -- what was read ahead of KEYS, and behind which index
 
--- Reads in one command what is stored under the KEYS of plans and operations. To MGET a key of another type is like a
+-- Reads in one command what is stored under the KEYS of frames and operations. To MGET a key of another type is like a
 -- key that is not there, and so most of these keys may be of any type.
 local function read_ahead(operation_count)
   holds_cursor = #keys - operation_count

@@ -1,20 +1,21 @@
 -- A frame: on which counters and totals a call is counted. All users of a tier share one, whatever is judged for them.
 -- ARGV: one text, joined by 0x1C:
---       tier windows calendars seeds tiers (see include/terms.lua; calendars and seeds go with the windows; a seed is the
---       index of the workspace's counter to start from, 0 for none)
+--       tier windows calendars seeds tiers (see include/terms.lua; calendars and seeds go with the windows; a seed is
+--       the index of the workspace's counter to start from, 0 for none)
 -- KEYS: the breakdown of the first window's day, then a tier total for each of tiers.
 
--- Frames and plans that stay parsed, all together. What is kept is memory that every run goes through again and again, and
--- out of the processor's cache a run is twice as slow (docs/decisions/0066): so only what many calls share pays.
-local MAX_KNOWN_PLANS = 64
+-- Frames stay parsed for the next runs of a function, and so do the plans that users share. What is kept is memory that
+-- every run goes through again, and out of the processor's cache a run is twice as slow (docs/decisions/0066): so what
+-- is one user's own is never kept.
+local MAX_PARSED = 512 -- frames and plans together; beyond it all begin anew with the next run
 
-local known_frames, known_count = {}, 0 -- by text, each with its plans by theirs; kept for the next runs of a function
+local known_frames, parsed_count = {}, 0 -- by text, each with its plans by theirs
 local frames -- those of this run, in the order of ARGV
 
 at_begin(function()
   frames = {}
-  if known_count > MAX_KNOWN_PLANS then
-    known_frames, known_count = {}, 0
+  if parsed_count > MAX_PARSED then
+    known_frames, parsed_count = {}, 0
   end
 end)
 
@@ -60,7 +61,7 @@ local function next_frame()
   local frame = known_frames[text]
   if not frame then
     frame = parse_frame(text)
-    known_frames[text], known_count = frame, known_count + 1
+    known_frames[text], parsed_count = frame, parsed_count + 1
   end
   frame.spend, frame.calls = 0, 0
   frame.breakdown_key = next_key()

@@ -1,6 +1,6 @@
--- A plan: what the next decision of a user needs, made by the ledger: the rules that are judged, over a frame. Users of a
--- tier share one; who has an override has one of their own.
--- ARGV: two for each: the index of its frame, and one text, joined by 0x1C:
+-- A plan: what the next decision of a user needs, made by the ledger: the rules that are judged, over a frame. Users of
+-- a tier share one; who has an override has one of their own.
+-- ARGV: two for each: the index of its frame, below zero if the plan is one user's own, and one text, joined by 0x1C:
 --       valid_from_ms valid_until_ms context on_expiry on_unpriced calm_reason stopped(0|1) budgets
 --       (see include/terms.lua)
 local plans -- those of this run, in the order of ARGV
@@ -27,11 +27,15 @@ local function parse_plan(frame, text)
 end
 
 local function next_plan()
-  local frame, text = frames[tonumber(next_argument())], next_argument()
+  local index, text = tonumber(next_argument()), next_argument()
+  local frame = frames[math.abs(index)]
+  if index < 0 then
+    return parse_plan(frame, text)
+  end
   local plan = frame.plans[text]
   if not plan then
     plan = parse_plan(frame, text)
-    frame.plans[text], known_count = plan, known_count + 1
+    frame.plans[text], parsed_count = plan, parsed_count + 1
   end
   return plan
 end
@@ -40,6 +44,11 @@ local function read_plans()
   for index = 1, tonumber(next_argument()) do
     plans[index] = next_plan()
   end
+end
+
+-- Returns what a check's record keeps of a plan, see include/terms.lua.
+local function check_text(plan)
+  return plan.context .. plan.frame.check_text
 end
 
 -- Returns what a hold's record keeps of a plan, see include/terms.lua.

@@ -5,7 +5,8 @@
 --   budgets           index of the counter 0x1F rule's text, joined by 0x1E (not of checks)
 --   tier on_expiry    charge or release; on_unpriced: nano-USD to charge, empty for the estimate
 -- The keys of its counters, totals and tallies are not in KEYS: they have the same hash tag, so the same slot.
-local MAX_KNOWN_TERMS = 64 -- and as many frames; why not more: include/frames.lua
+local MAX_KNOWN_TERMS = 64 -- many are one user's own, see include/frames.lua
+local MAX_KNOWN_FRAMES = 512
 
 -- All in one table, because a program may have 200 locals.
 local accounts = {
@@ -22,7 +23,10 @@ at_begin(function()
     frame.spend, frame.calls, frame.is_moved = 0, 0, false
   end
   accounts.moved = {}
-  if accounts.known_count > MAX_KNOWN_TERMS or accounts.frame_count > MAX_KNOWN_TERMS then
+  if accounts.known_count > MAX_KNOWN_TERMS then
+    accounts.known, accounts.known_count = {}, 0
+  end
+  if accounts.frame_count > MAX_KNOWN_FRAMES then
     accounts.known, accounts.known_count = {}, 0
     accounts.frames, accounts.frame_count = {}, 0
   end

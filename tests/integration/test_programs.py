@@ -1,19 +1,23 @@
 """How programs run on a real server: as functions, and as scripts where functions may not be used."""
 
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import redis.asyncio as redis
 
 from ledger.counter_text import parse_counter
-from ledger.decisions import Operation, Outcome
-from ledger.operations import Admission, sent_text
+from ledger.decisions import Operation, Outcome, Settlement
+from ledger.errors import StoreUnavailable
+from ledger.operations import Admission, Resolution, sent_text
 from ledger.plans import compile_plan
 from ledger.redis_ledger import RedisLedger
 from ledger.rules import EMPTY_RULE_SET
 from tests.conftest import running_server, valkey_binary
 from tests.support.books import new_workspace
+from tests.support.ledgers import ClockedRedisLedger
+from tests.support.operations import admission_of
 
 NANOS = 1_000_000
 
@@ -114,3 +118,32 @@ async def test_a_run_that_failed_leaves_nothing_for_the_next(admin: "redis.Redis
     assert Outcome.ALLOW is await _check(ledger, 3)
     assert {2 * NANOS} == await _spend(admin, workspace)
     assert 2 * NANOS == parse_counter(await admin.get(total)).spend_nanos
+
+
+async def test_a_failed_run_of_settles_leaves_nothing_for_the_next(admin: "redis.Redis") -> None:
+    """What a run has moved on totals and not written is forgotten: a total counts a settle once."""
+    ledger = ClockedRedisLedger(admin, workspace=new_workspace())
+    start_ms = int(time.time() * 1000)
+    await ledger.set_time(start_ms)
+    plan = compile_plan(EMPTY_RULE_SET, "alice", "pro", start_ms)
+    await ledger.admit([admission_of(plan, user, f"call-{user}", NANOS) for user in ("alice", "bob")])
+    await ledger.set_time(start_ms + 600_001)  # Bob's hold is due, and its counter is broken.
+    counter = ledger.keys.counter(plan.counters[0].window, "bob")
+    kept = await admin.dump(counter)
+    await admin.delete(counter)
+    await admin.rpush(counter, "not a counter")
+    settle = Resolution(
+        operation=Operation.SETTLE,
+        user_id="alice",
+        request_id="call-alice",
+        amount_nanos=7,
+        sent=sent_text(Operation.SETTLE, None, "7", 0),
+    )
+    expire = Resolution(operation=Operation.EXPIRE, user_id="bob")
+    with pytest.raises(StoreUnavailable, match="refused to run resolve"):
+        await ledger.resolve([settle, expire])
+    await admin.restore(counter, 0, kept, replace=True)
+    assert isinstance((await ledger.resolve([settle]))[0], Settlement)
+    total = parse_counter(await admin.get(ledger.keys.tier(plan.tier_windows[0].window, "pro")))
+    # Alice's hold was due as well: expired at its estimate, then settled for 7.
+    assert (7, 2) == (total.spend_nanos, total.calls)
