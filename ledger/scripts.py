@@ -134,6 +134,8 @@ def _with_constants(source: str) -> str:
     def take(constant: re.Match[str]) -> str:
         if any(word in values for word in _NAME.findall(constant["value"])):
             return constant[0]
+        if constant["name"] in values:
+            raise ValueError(f"{constant['name']} is named twice")
         values[constant["name"]] = f"({constant['value']})"
         return ""
 

@@ -30,3 +30,9 @@ def test_a_named_number_stands_where_it_is_used(name: str) -> None:
     source = load_script(name).source
 
     assert [] == re.findall(r"^local ([A-Z][A-Z0-9_]+) = [0-9 *]+(?: --.*)?$", source, re.MULTILINE)
+
+
+def test_a_number_that_is_named_twice_is_no_program() -> None:
+    """Two files that a program includes may not mean different numbers by one name."""
+    with pytest.raises(ValueError, match="WINDOW_GRACE_MS is named twice"):
+        load_script("usage", replacements={"numbers": "local WINDOW_GRACE_MS = 1\nlocal CAP_NANOS = 2"})
