@@ -53,12 +53,12 @@ CONFLICTS = {
 }
 
 
-def decode_admission(admission: Admission, reply: list[Any]) -> Admitted:
+def decode_admission(admission: Admission, reply: bytes | list[Any]) -> Admitted:
     """Return what ``lua/admit.lua`` answered to one call; a replay gives the admission the amount of then."""
-    status = reply[0]
-    if status == b"ok":
+    if isinstance(reply, bytes):
         plan = admission.plan
-        return _decision(admission, reply[1], [budget.terms for budget in plan.budgets], plan.tier, plan.revision)
+        return _decision(admission, reply, [budget.terms for budget in plan.budgets], plan.tier, plan.revision)
+    status = reply[0]
     if status == b"replay":
         revision, tier, kept_terms = decode_context(reply[2].decode())
         decision = _decision(admission, reply[1], kept_terms, tier, revision)

@@ -13,7 +13,7 @@
 --       and the last one, empty for most, joined by 0x1F: meta refusal (empty, or the reason to refuse it whatever the
 --       counters say) refusal_budget (index, 0: the fullest) unpriced (0|1: a usage without a price that proceeds)
 -- Returns for each call one of
---   { "ok", answer }                           answer: now outcome decider reason retry_after, then lines_text
+--   answer (text)                              now outcome decider reason retry_after, then lines_text
 --   { "replay", answer, context, state, amount }   the first answer of this request id, and what it was about
 --   { "mismatch", sent }                       the id was used with another body
 --   { "stale", now } { "late", now }           nothing written: plan again; too late
@@ -31,6 +31,8 @@ local function next_call()
   local index, plan_index, request, user, amount, sent, not_after, input, output, attempt, more =
     take_apart(next_argument(), '\30', 11)
   local label, plan = labels[tonumber(index)], plans[tonumber(plan_index)]
+  -- Fifteen fields: with more than sixteen a table is twice as large. What few calls have is not among them: `meta`,
+  -- `unpriced`, `refusal` and `refusal_budget`.
   local call = {
     label = label,
     plan = plan,
@@ -42,19 +44,22 @@ local function next_call()
     input = input,
     output = output,
     attempt = attempt,
-    meta = '',
-    refusal = plan.stopped and 'stopped' or '',
-    unpriced = false,
+    may_be_due = false,
     record_key = next_key(),
     stored = text_at(key_cursor),
     holds_key = next_holds_key(),
     counters_at = key_cursor,
   }
   skip_counter_keys(plan.frame)
+  if plan.stopped then
+    call.refusal = 'stopped'
+  end
   if more ~= '' then
     local meta, refusal, refusal_budget, unpriced = take_apart(more, '\31', 4)
     call.meta, call.unpriced, call.refusal_budget = meta, unpriced == '1', tonumber(refusal_budget)
-    call.refusal = refusal ~= '' and refusal or call.refusal
+    if refusal ~= '' then
+      call.refusal = refusal
+    end
   end
   return call
 end
@@ -101,7 +106,7 @@ local function fault_of(call, list)
   local room = CAP_NANOS - call.amount
   for index = 1, #list do
     local counter = list[index]
-    if counter.spend + counter.held > room and call.refusal == '' then
+    if counter.spend + counter.held > room and not call.refusal then
       return { 'overflow' }
     end
   end
@@ -128,7 +133,7 @@ end
 -- Refuses a call: nothing is charged, held, marked or kept but the event.
 local function refuse(call, lines, chosen, reason)
   log_event('blocked', call, call.amount, reason, lines, chosen)
-  return { 'ok', answer_text(call, 'block', chosen, reason, lines) }
+  return answer_text(call, 'block', chosen, reason, lines)
 end
 
 local function refuse_unjudged(call, lines)
@@ -187,7 +192,7 @@ local function proceed(call, record, list, lines)
   else
     keep_hold(call, record, answer)
   end
-  return { 'ok', answer }
+  return answer
 end
 
 local function admit(call)
@@ -206,7 +211,7 @@ local function admit(call)
     list = load_counters(plan.frame, call.counters_at)
   end
   local lines = plan_lines(plan, list)
-  if call.refusal ~= '' then
+  if call.refusal then
     return refuse_unjudged(call, lines)
   end
   judge(lines, call.amount) -- 4. decide
@@ -233,8 +238,9 @@ local function run(run_keys, run_arguments)
   end
   read_due(calls)
   for index = 1, count do
-    answers[index] = admit(calls[index])
-    has_replay = has_replay or answers[index][1] == 'replay'
+    local answer = admit(calls[index])
+    answers[index] = answer
+    has_replay = has_replay or answer[1] == 'replay' -- of a text [1] is nil
   end
   count_labels()
   local place = write_all(events_key, tiers_key, lineage_key, max_events) -- 5. write

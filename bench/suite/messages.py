@@ -59,15 +59,15 @@ class Template:
     def __init__(self, operation: str, tag: str, tier: str, encode: Callable[[str, dict[str, Any]], bytes]) -> None:
         body: dict[str, Any] = {"request_id": f"{tag}-{_REQUEST_MARK}", "user_id": f"user-{_USER_MARK}", "tier": tier}
         body["estimate_usd" if operation == "reserve" else "cost_usd"] = COST_USD
-        before, _, rest = encode(operation, body).partition(_REQUEST_MARK.encode())
-        between, _, after = rest.partition(_USER_MARK.encode())
-        self._format = b"%%s%%0%dd%%s%%0%dd%%s" % (REQUEST_DIGITS, USER_DIGITS)
-        self._parts = before, between, after
+        fixed = encode(operation, body).replace(b"%", b"%%")
+        places = {_REQUEST_MARK: b"%%0%dd" % REQUEST_DIGITS, _USER_MARK: b"%%0%dd" % USER_DIGITS}
+        for mark, place in places.items():
+            fixed = fixed.replace(mark.encode(), place, 1)
+        self._format = fixed
 
     def fill(self, request: int, user: int) -> bytes:
         """Return the bytes of one operation."""
-        before, between, after = self._parts
-        return self._format % (before, request, between, user, after)
+        return self._format % (request, user)
 
 
 class Messages:
@@ -80,6 +80,7 @@ class Messages:
         encode = {Wire.JSON: _json_request, Wire.MSGPACK: _msgpack_request, Wire.STREAM: _entry}[load.wire]
         self._templates = [Template(operation, tag, load.tier, encode) for operation in operations]
         self._is_stream = load.wire is Wire.STREAM
+        self._alone = None if load.pairs or self._is_stream else self._templates[0]
         users = drawn_users(load)
         self._users = [next(users) for _ in range(max(DRAWN_USERS, load.user_count))]
         self._next = 0
@@ -91,6 +92,11 @@ class Messages:
 
     def next_message(self, slot: Slot) -> bytes:
         """Return the bytes of a slot's next operations: the settles of its reserves, or new ones."""
+        if self._alone is not None:  # One operation a message, of one kind: nearly all loads, and so the shortest way.
+            number = self._next
+            self._next = number + 1
+            slot.unanswered = 1
+            return self._alone.fill(number, self._users[number % len(self._users)])
         if not slot.step:
             slot.first = self._next
             self._next += self._per_frame

@@ -63,8 +63,8 @@ local function outcomes_text(lines)
   return table.concat(parts, ',')
 end
 
--- Adds an event. `call`: user, request, meta, and a label with tier, group, model, price_version. `lines[chosen]` is the
--- rule it is about; 0: none.
+-- Adds an event. `call`: user, request, meta (nil: none), and a label with tier, group, model, price_version.
+-- `lines[chosen]` is the rule it is about; 0: none.
 local function log_event(type, call, amount, reason, lines, chosen)
   local line, label = lines[chosen], call.label
   local counter = line and line.counter
@@ -84,7 +84,7 @@ local function log_event(type, call, amount, reason, lines, chosen)
     'group', label.group,
     'model', label.model,
     'price_version', label.price_version,
-    'meta', call.meta,
+    'meta', call.meta or '',
     'outcomes', outcomes_text(lines),
   }
 end
