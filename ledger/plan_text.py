@@ -25,6 +25,7 @@ def dump_plan(plan: Plan) -> str:
         "on_store_failure": _dump_policy(plan.on_store_failure),
         "allowances": [[each.rule_id, each.window.code, each.limit_nanos] for each in plan.allowances],
         "wait_for_replica": plan.wait_for_replica,
+        "is_shared": plan.is_shared,
         "context": plan.context,
     }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
@@ -50,6 +51,7 @@ def load_plan(text: str) -> Plan:
             PlannedAllowance(rule_id, parse_window_code(code), nanos) for rule_id, code, nanos in fields["allowances"]
         ),
         wait_for_replica=fields["wait_for_replica"],
+        is_shared=fields.get("is_shared", False),  # Journals of before have none.
         context=fields["context"],
     )
 

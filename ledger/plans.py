@@ -82,6 +82,7 @@ class PlannedAllowance:
 class Plan:
     """See the module. Good for store times `valid_from_ms <= t < valid_until_ms`, Unix milliseconds.
 
+    `is_shared` unless an override of the user's own matters for it, be it that its end did.
     `allowances` are those of all matching rules where `on_store_failure` is an amount, which is the smallest of them.
     """
 
@@ -99,6 +100,7 @@ class Plan:
     wait_for_replica: bool
     on_store_failure: Policy
     allowances: tuple[PlannedAllowance, ...]
+    is_shared: bool
     context: str = field(repr=False)
 
     @property
@@ -136,6 +138,7 @@ def compile_plan(rule_set: RuleSet, user_id: str, tier: str | None, at_ms: int) 
         wait_for_replica=any(rule.wait_for_replica for rule in acting),
         on_store_failure=on_store_failure,
         allowances=_allowances(acting, at_ms) if on_store_failure.kind is PolicyKind.AMOUNT else (),
+        is_shared=all(rule.kind is RuleKind.TIER_TEMPLATE for rule in named),
         context=encode_context(rule_set.revision, tier, [budget.terms for budget in budgets]),
     )
 

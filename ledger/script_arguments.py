@@ -7,7 +7,7 @@ from ledger.keys import PartitionKeys
 from ledger.operations import Admission, Resolution
 from ledger.plans import FIELD, Plan
 from ledger.restores import Restore, answer_text
-from ledger.rules import PolicyKind, RuleKind
+from ledger.rules import PolicyKind
 
 ROW = "\x1e"
 """Separates rows of fields in one argument, and the fields of one operation."""
@@ -39,11 +39,10 @@ class FrameArguments:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlanArguments:
-    """A plan as the programs read it (``lua/include/plans.lua``); `is_shared` unless a rule of it is one user's own."""
+    """A plan as the programs read it (``lua/include/plans.lua``)."""
 
     frame: FrameArguments
     text: str
-    is_shared: bool
 
 
 def encode_frame(plan: Plan, keys: PartitionKeys) -> FrameArguments:
@@ -110,8 +109,7 @@ class PlanShelf:
             if len(self._known) >= MAX_KNOWN_PLANS:
                 self._known.clear()
                 self._frames.clear()
-            is_shared = all(budget.terms.rule_kind is RuleKind.TIER_TEMPLATE for budget in plan.budgets)
-            known = self._known[plan] = PlanArguments(self._frame(plan), _plan_text(plan), is_shared)
+            known = self._known[plan] = PlanArguments(self._frame(plan), _plan_text(plan))
         return known
 
     def _frame(self, plan: Plan) -> FrameArguments:
@@ -144,7 +142,7 @@ class Batch:
         if known is None:
             encoded = self._shelf.get(plan)
             frame_number = self._add_frame(encoded.frame)
-            self._plan_texts += (frame_number if encoded.is_shared else -frame_number, encoded.text)
+            self._plan_texts += (frame_number if plan.is_shared else -frame_number, encoded.text)
             known = self._plans[plan] = (len(self._plans) + 1, frame_number, encoded.frame)
         return known
 

@@ -240,7 +240,7 @@ local function run(run_keys, run_arguments)
   for index = 1, count do
     local answer = admit(calls[index])
     answers[index] = answer
-    has_replay = has_replay or answer[1] == 'replay' -- of a text [1] is nil
+    has_replay = has_replay or (type(answer) == 'table' and answer[1] == 'replay')
   end
   count_labels()
   local place = write_all(events_key, tiers_key, lineage_key, max_events) -- 5. write

@@ -7,11 +7,11 @@ latency counts from when a message was *due*, so a stall of the server delays no
 
 import random
 import select
+import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from bench.suite.callers import Caller
@@ -36,21 +36,21 @@ class Recorded:
 
 def closed_loop(load: Load, callers: Sequence[Caller], messages: Messages) -> Recorded:
     """Keep every slot busy for `load.seconds`, then wait for what is under way."""
-    recorded, by_number = Recorded(), {caller.socket.fileno(): caller for caller in callers}
-    wait, under_way = watch(by_number), 0
+    recorded, selector = Recorded(), selectors.DefaultSelector()
+    under_way = 0
     started = time.perf_counter()
     stop_at = started + load.seconds
     for caller in callers:
+        selector.register(caller.socket, selectors.EVENT_READ, caller)
         for slot in caller.slots:
             _send(caller, slot, messages, time.perf_counter())
             under_way += 1
     while under_way:
-        ready = wait()
+        ready = selector.select(ANSWER_DEADLINE_S)
         if not ready:
             raise TimeoutError("no answer for half a minute")
-        for number, _ in ready:
-            caller = by_number[number]
-            answered = caller.receive()
+        for key, _ in ready:
+            answered = key.data.receive()
             now = time.perf_counter()
             for slot in answered:
                 recorded.latencies_s.append(now - slot.due_s)
@@ -58,25 +58,11 @@ def closed_loop(load: Load, callers: Sequence[Caller], messages: Messages) -> Re
                 if slot.unanswered:
                     continue
                 if (now < stop_at and messages.has_more) or slot.step:  # A reserve is settled even when time is up.
-                    _send(caller, slot, messages, time.perf_counter())
+                    _send(key.data, slot, messages, time.perf_counter())
                 else:
                     under_way -= 1
     recorded.elapsed_s = time.perf_counter() - started
     return recorded
-
-
-def watch(numbers: Iterable[int]) -> Callable[[], list[tuple[int, int]]]:
-    """Return what waits until some of these file descriptors have something to read, and names them.
-
-    On Linux without a layer of Python between, which would take a tenth of what the generator takes.
-    """
-    if hasattr(select, "epoll"):
-        poller, deadline = select.epoll(), ANSWER_DEADLINE_S
-    else:
-        poller, deadline = select.poll(), ANSWER_DEADLINE_S * 1000
-    for number in numbers:
-        poller.register(number, select.POLLIN)
-    return partial(poller.poll, deadline)
 
 
 def due_times(load: Load) -> list[float]:

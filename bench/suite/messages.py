@@ -80,7 +80,6 @@ class Messages:
         encode = {Wire.JSON: _json_request, Wire.MSGPACK: _msgpack_request, Wire.STREAM: _entry}[load.wire]
         self._templates = [Template(operation, tag, load.tier, encode) for operation in operations]
         self._is_stream = load.wire is Wire.STREAM
-        self._alone = None if load.pairs or self._is_stream else self._templates[0]
         users = drawn_users(load)
         self._users = [next(users) for _ in range(max(DRAWN_USERS, load.user_count))]
         self._next = 0
@@ -92,11 +91,6 @@ class Messages:
 
     def next_message(self, slot: Slot) -> bytes:
         """Return the bytes of a slot's next operations: the settles of its reserves, or new ones."""
-        if self._alone is not None:  # One operation a message, of one kind: nearly all loads, and so the shortest way.
-            number = self._next
-            self._next = number + 1
-            slot.unanswered = 1
-            return self._alone.fill(number, self._users[number % len(self._users)])
         if not slot.step:
             slot.first = self._next
             self._next += self._per_frame

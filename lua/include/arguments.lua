@@ -5,9 +5,9 @@ local function globals()
 end
 local redis, string, table, math, ipairs, pairs, tonumber, type, unpack, error
 
--- One run of a program reads its KEYS and ARGV in order, once, by cursors: the keys of its frames and operations, and the
--- keys of holds, one for each operation, which stand at the end. As a function a program outlives its
--- runs, so whatever a run keeps in memory begins anew with it: whoever has such state says how.
+-- One run of a program reads its KEYS and ARGV in order, once, by cursors: the keys of its frames and operations, and
+-- the keys of holds, one for each operation, which stand at the end. As a function a program outlives its runs, so
+-- whatever a run keeps in memory begins anew with it: whoever has such state says how.
 local keys, key_cursor, holds_cursor, arguments, argument_cursor
 local beginnings = {}
 

@@ -222,3 +222,17 @@ def test_window_code_reads_back() -> None:
     window = plan_of().counters[1].window
 
     assert window == parse_window_code(window.code)
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_shared"),
+    [
+        ({}, True),
+        ({"kind": "user_override", "key": "u"}, False),
+        ({"kind": "user_override", "key": "u", "expires_at": "2026-06-30T00:00:00Z"}, False),
+        ({"kind": "user_override", "key": "other"}, True),
+    ],
+)
+def test_a_plan_is_shared_unless_an_override_matters_for_it(fields: dict[str, object], is_shared: bool) -> None:
+    """Programs keep what users share; an override that has ended gives its user a span of its own."""
+    assert is_shared is plan_of({}, fields | {"window": "week"}).is_shared
