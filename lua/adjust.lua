@@ -17,7 +17,7 @@
 --   { "exceeds", window, tier, spend }      less than the credit was spent there; tier is empty for the user's own
 --   { "overflow" }                          a counter would pass the cap
 -- Without flags the server refuses this script when `maxmemory` is reached.
--- @include arguments numbers clock counters rules lines
+-- @include arguments numbers clock sets counters rules lines
 
 local events_key, tiers_key, lineage_key, prefix, max_events
 

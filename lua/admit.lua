@@ -21,7 +21,7 @@
 -- and last { lineage, number of the run } (include/lineage.lua); if the run changed nothing, that of the last one, and
 -- nothing in it without a replay
 -- Without flags the server refuses this program as a whole when `maxmemory` is reached.
--- @include arguments numbers clock counters rules lines
+-- @include arguments numbers clock sets counters rules lines
 
 local events_key, due_key, tiers_key, lineage_key, prefix, max_events
 

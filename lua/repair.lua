@@ -10,7 +10,7 @@
 --       spend held (nano-USD: what was found) and what to add to spend held calls; a hold has only its kind and name
 -- Returns { "done", { lineage, number of the run } }, or { "moved" }: nothing written, audit again
 -- Runs even when `maxmemory` is reached: it makes almost nothing, and a wrong counter decides wrongly.
--- @include arguments numbers clock counters rules lines
+-- @include arguments numbers clock sets counters rules lines
 
 local events_key, due_key, tiers_key, lineage_key, prefix, max_events
 

@@ -20,7 +20,7 @@
 -- and last { lineage, number of the run } (include/lineage.lua); if the run changed nothing, that of the last one, and
 -- nothing in it without a replay
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
--- @include arguments numbers clock counters rules lines
+-- @include arguments numbers clock sets counters rules lines
 
 local events_key, due_key, tiers_key, lineage_key, unattributed_key, prefix, max_events
 

@@ -21,7 +21,7 @@
 --   { "too_old" }                  records of that time are not kept any more: nobody knows whether it was done
 -- and last { lineage, number of the run } (include/lineage.lua); without operations that of the last one
 -- Runs even when `maxmemory` is reached: money that is gone must be counted.
--- @include arguments numbers clock counters rules lines
+-- @include arguments numbers clock sets counters rules lines
 
 local events_key, due_key, tiers_key, lineage_key, unattributed_key, prefix, max_events
 

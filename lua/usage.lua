@@ -4,7 +4,7 @@
 -- KEYS  for the frame: see include/frames.lua, then: its counters, and holds
 -- ARGV  1, the frame (include/frames.lua)
 -- Returns { now, open holds, then for each counter: spend held calls seeded }, all as text
--- @include arguments numbers clock counters frames
+-- @include arguments numbers clock sets counters frames
 
 local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)

@@ -182,37 +182,60 @@ local function extras_text(counter)
   return table.concat(parts)
 end
 
--- Writes numbers over those that are stored, if they take as much room: SETRANGE is faster than SET, and keeps the TTL.
-local function write_numbers(counter, numbers)
-  local is_as_long = #numbers == #counter.stored - #counter.rest
-  if is_as_long and not counter.extras_changed then
-    redis.call('SETRANGE', counter.key, 0, numbers)
-    return
-  end
-  local rest = counter.extras_changed and extras_text(counter) or counter.rest
-  redis.call('SET', counter.key, numbers .. rest, 'KEEPTTL')
+local function whole_text(counter, numbers)
+  return numbers .. (counter.extras_changed and extras_text(counter) or counter.rest)
 end
 
-local function write_counter(counter)
-  local numbers
+local function numbers_text(counter)
   if counter.beyond then
-    numbers = string.format('%s %d %d', exact_spend(counter), counter.held, counter.calls)
+    return string.format('%s %d %d', exact_spend(counter), counter.held, counter.calls)
+  end
+  return string.format('%d %d %d', counter.spend, counter.held, counter.calls)
+end
+
+-- Writes a counter that is stored by itself. Numbers that take as much room are written over the old ones: SETRANGE is
+-- faster than SET.
+local function rewrite_counter(counter)
+  local numbers = numbers_text(counter)
+  if #numbers == #counter.stored - #counter.rest and not counter.extras_changed then
+    redis.call('SETRANGE', counter.key, 0, numbers)
   else
-    numbers = string.format('%d %d %d', counter.spend, counter.held, counter.calls)
+    redis.call('SET', counter.key, whole_text(counter, numbers), 'KEEPTTL')
   end
-  if counter.stored then
-    write_numbers(counter, numbers)
-    return
-  end
-  local rest = counter.extras_changed and extras_text(counter) or counter.rest
-  redis.call('SET', counter.key, numbers .. rest, 'PX', window_ttl_ms(counter.window.code))
+end
+
+local function write_new_counter(counter)
+  local text = whole_text(counter, numbers_text(counter))
+  redis.call('SET', counter.key, text, 'PX', window_ttl_ms(counter.window.code))
   if counter.is_total then
     new_totals[#new_totals + 1] = counter.key
   end
 end
 
+-- Writes the counters from `first` to `last` of those that have changed.
+local function write_some_counters(first, last)
+  local list, size = {}, 0
+  for index = first, last do
+    local counter = touched[index]
+    if counter.stored then
+      list[size + 1], list[size + 2] = counter.key, whole_text(counter, numbers_text(counter))
+      size = size + 2
+    else
+      write_new_counter(counter)
+    end
+  end
+  if set_many(list, 'KEEPTTL') then
+    return
+  end
+  for index = first, last do
+    if touched[index].stored then
+      rewrite_counter(touched[index])
+    end
+  end
+end
+
 local function write_counters()
-  for index = 1, #touched do
-    write_counter(touched[index])
+  for first = 1, #touched, MAX_SET_AT_ONCE / 2 do
+    write_some_counters(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, #touched))
   end
 end

@@ -175,15 +175,37 @@ local function index_hold(record, holds_key)
   end
 end
 
-local function write_records()
-  for _, record in ipairs(changed_records) do
-    local is_open = record.holds_key and is_open_hold(record)
+-- Writes the texts of records with one expiry.
+local function write_texts(list, ttl_ms)
+  if not set_many(list, 'PX', ttl_ms) then
+    for index = 1, #list, 2 do
+      redis.call('SET', list[index], list[index + 1], 'PX', ttl_ms)
+    end
+  end
+end
+
+-- Writes the records from `first` to `last` of those that have changed.
+local function write_some_records(first, last)
+  local done, open = {}, {}
+  for index = first, last do
+    local record = changed_records[index]
     if record.fields and record.fields.state == 'voided' then
       redis.call('DEL', record.key)
     else
-      local text = record.text or record_text(record)
-      redis.call('SET', record.key, text, 'PX', is_open and OPEN_HOLD_TTL_MS or RECORD_TTL_MS)
+      local list = record.holds_key and is_open_hold(record) and open or done
+      list[#list + 1] = record.key
+      list[#list + 1] = record.text or record_text(record)
     end
+  end
+  write_texts(done, RECORD_TTL_MS)
+  write_texts(open, OPEN_HOLD_TTL_MS)
+end
+
+local function write_records()
+  for first = 1, #changed_records, MAX_SET_AT_ONCE / 2 do
+    write_some_records(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, #changed_records))
+  end
+  for _, record in ipairs(changed_records) do
     if record.holds_key then
       index_hold(record, record.holds_key)
     end
