@@ -11,9 +11,8 @@ from ledger.connection import each_server
 from ledger.counter_text import parse_counter
 from ledger.decisions import Operation
 from ledger.errors import StoreUnavailable
-from ledger.plans import FIELD, decode_context, parse_window_code
-from ledger.record_text import parse_record
-from ledger.script_arguments import ROW
+from ledger.plans import decode_context, parse_window_code
+from ledger.record_text import parse_record, tier_windows_of
 from ledger.windows import Window
 
 if TYPE_CHECKING:
@@ -155,7 +154,6 @@ def _read_record(snapshot: Snapshot, key: bytes, value: bytes) -> None:
     state, user_id = record["state"], rest[int(length) + 1 :]
     windows = tuple(parse_window_code(code) for code in record["windows"].split(","))
     _, tier, _ = decode_context(record["context"])
-    tiers = [row.split(FIELD) for row in record["tiers"].split(ROW) if row]
     snapshot.records.append(
         KeptRecord(
             key=_in_workspace(key),
@@ -165,7 +163,7 @@ def _read_record(snapshot: Snapshot, key: bytes, value: bytes) -> None:
             held_nanos=int(record["amount"]) if state == "open" else 0,
             charged_nanos=int(record["charged"]),
             windows=windows if user_id else (),
-            tier_windows=tuple((parse_window_code(code), name) for code, name in tiers),
+            tier_windows=tier_windows_of(record),
             day=windows[0],
             group=record["group"],
             model=record["model"],

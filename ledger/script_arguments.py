@@ -1,6 +1,7 @@
 """Operations to the KEYS and ARGV of the programs in ``lua/``; the layouts stand at the top of each program."""
 
 from dataclasses import dataclass
+from itertools import groupby
 
 from ledger.adjustments import Adjustment
 from ledger.keys import PartitionKeys
@@ -62,9 +63,19 @@ def _frame_text(plan: Plan) -> str:
         ",".join(counter.window.code for counter in plan.counters),
         ",".join(f"{entry.calendar.timezone}|{entry.calendar.week_start}" for entry in plan.counters),
         ",".join("0" if counter.seed is None else str(counter.seed + 1) for counter in plan.counters),
-        ROW.join(f"{entry.window.code}{FIELD}{entry.tier}" for entry in plan.tier_windows),
+        _tiers_text(plan),
     ]
     return GROUP.join(fields)
+
+
+def _tiers_text(plan: Plan) -> str:
+    """Return the tier totals (``lua/include/terms.lua``), each window that has a counter by its index."""
+    indexes = {counter.window: str(index) for index, counter in enumerate(plan.counters, 1)}
+    rows = [
+        ",".join(indexes.get(entry.window, entry.window.code) for entry in entries) + FIELD + tier
+        for tier, entries in groupby(plan.tier_windows, lambda entry: entry.tier)
+    ]
+    return ROW.join(rows)
 
 
 def _plan_text(plan: Plan) -> str:

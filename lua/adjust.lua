@@ -95,7 +95,7 @@ local function fault_of_amount(adjustment, list, totals)
   end
   for index, total in ipairs(totals) do
     if amount < 0 and total.spend + amount < 0 and (not emptiest or total.spend < emptiest.spend) then
-      emptiest, tier = total, string.match(split(adjustment.plan.frame.tiers_text, '\30')[index], '^[^\31]*\31(.*)$')
+      emptiest, tier = total, adjustment.plan.frame.totals[index].tier
     end
   end
   return emptiest and { 'exceeds', emptiest.window.code, tier, digits(emptiest.spend) } or nil

@@ -77,6 +77,19 @@ local function load_total(key, window, text)
   return total
 end
 
+-- Returns the totals that a text names (see include/terms.lua), each with the `code` of its window and its `tier`.
+-- `codes`: of the windows that it may name by index.
+local function parse_totals(text, codes)
+  local list = {}
+  for _, entry in ipairs(split(text, '\30')) do
+    local windows, tier = string.match(entry, '^([^\31]*)\31(.*)$')
+    for _, window in ipairs(split(windows, ',')) do
+      list[#list + 1] = { code = codes[tonumber(window)] or window, tier = tier }
+    end
+  end
+  return list
+end
+
 local function is_stored(key)
   return redis.call('EXISTS', key) == 1
 end

@@ -49,8 +49,8 @@ local function parse_frame(text)
     unlisted_text = '\28' .. codes .. '\28\28\28' .. tier .. '\28\28', -- without totals
   }
   frame.windows, frame.key_count = parse_windows(codes, calendars, seeds)
-  for index, entry in ipairs(split(tiers, '\30')) do
-    frame.totals[index] = { window = { code = string.match(entry, '^([^\31]*)'), rest = ' ' } }
+  for index, total in ipairs(parse_totals(tiers, split(codes, ','))) do
+    frame.totals[index] = { window = { code = total.code, rest = ' ' }, tier = total.tier }
   end
   return frame
 end

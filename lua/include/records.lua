@@ -179,7 +179,8 @@ end
 local function write_texts(list, ttl_ms)
   if not set_many(list, 'PX', ttl_ms) then
     for index = 1, #list, 2 do
-      redis.call('SET', list[index], list[index + 1], 'PX', ttl_ms)
+      local key, text = list[index], list[index + 1]
+      redis.call('SET', key, text, 'PX', ttl_ms)
     end
   end
 end

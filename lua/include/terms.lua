@@ -1,7 +1,8 @@
 -- What a record keeps of the plan it was made by, joined by 0x1C: context windows tiers budgets tier on_expiry on_unpriced
 --   context           the rules that the answers are about (the ledger's own text)
 --   windows           codes of the counters, joined by ","
---   tiers             tier totals: code 0x1F tier, joined by 0x1E
+--   tiers             tier totals: windows 0x1F tier, joined by 0x1E; windows joined by ",": the index of one that is
+--                     among the former, the code of another
 --   budgets           index of the counter 0x1F rule's text, joined by 0x1E (not of checks)
 --   tier on_expiry    charge or release; on_unpriced: nano-USD to charge, empty for the estimate
 -- The keys of its counters, totals and tallies are not in KEYS: they have the same hash tag, so the same slot.
@@ -40,12 +41,13 @@ function accounts.parse_frame(windows, tiers)
     calls = 0,
     is_moved = false,
   }
-  for index, code in ipairs(split(windows, ',')) do
+  local codes = split(windows, ',')
+  for index, code in ipairs(codes) do
     frame.windows[index] = { code = code, stem = prefix .. 'counter:' .. code .. ':' }
   end
-  for index, entry in ipairs(split(tiers, '\30')) do
-    local code, name = string.match(entry, '^([^\31]*)\31(.*)$')
-    frame.totals[index] = { key = prefix .. 'tier:' .. code .. ':' .. name, window = { code = code, rest = ' ' } }
+  for index, total in ipairs(parse_totals(tiers, codes)) do
+    local code = total.code
+    frame.totals[index] = { key = prefix .. 'tier:' .. code .. ':' .. total.tier, window = { code = code, rest = ' ' } }
   end
   frame.day = frame.windows[1].code
   frame.breakdown_key = prefix .. 'breakdown:' .. frame.day

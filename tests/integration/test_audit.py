@@ -11,13 +11,15 @@ from ledger.adjustments import Adjusted, Adjustment, adjustment_sent
 from ledger.audit import audit_store, compare
 from ledger.audit_breakdown import compare_breakdown
 from ledger.audit_snapshot import read_snapshot
+from ledger.counter_text import parse_counter
 from ledger.decisions import Decision, Operation, Settlement
 from ledger.keys import PartitionKeys
 from ledger.operations import Admission, Resolution, sent_text
-from ledger.plans import Plan, compile_plan, plan_without_user
+from ledger.plans import Plan, compile_plan, encode_context, plan_without_user
 from ledger.redis_ledger import RedisLedger
 from ledger.windows import Calendar
 from tests.support.ledger_under_test import nanos, rules, template
+from tests.support.operations import admission_of
 from tests.support.tampering import tamper
 
 DAY_MS = 24 * 3_600_000
@@ -225,3 +227,19 @@ async def test_a_tiers_total_has_what_its_row_has_also_when_records_are_gone(aud
     assert [f"tier pro, {entry.window.code}, spend in all"] == [
         difference.what for difference in compare_breakdown(snapshot, frozenset())
     ]
+
+
+async def test_totals_of_windows_that_the_user_is_not_counted_in_are_audited(audited: Audited) -> None:
+    """A tier may have totals in a zone where its user has no counters; a settle finds them by its record."""
+    context = encode_context(audited.plan.revision, "pro", [])
+    plan = replace(audited.plan, counters=audited.plan.counters[:3], budgets=(), context=context)
+    reserve = admission_of(plan, "carol", "elsewhere", nanos(2))
+    ledger = RedisLedger(audited.client, workspace=audited.workspace)
+    assert isinstance((await ledger.admit([reserve]))[0], Decision)
+    settle = Resolution(operation=Operation.SETTLE, user_id="carol", request_id="elsewhere", amount_nanos=9, sent="9")
+    assert isinstance((await ledger.resolve([settle]))[0], Settlement)
+    stored = [await audited.client.get(audited.keys.tier(row.window, row.tier)) for row in plan.tier_windows]
+
+    assert 6 == len(stored)
+    assert {2 * nanos(1.5) + 7 + 9} == {parse_counter(text).spend_nanos for text in stored if text}
+    assert [] == await audited.differences()
