@@ -34,7 +34,7 @@ end
 -- Makes a counter of its text. What only few have (`seeded`, `beyond`, `extras`) is not there for the others: a table of
 -- eight is made much faster than a larger one.
 local function parse_counter(key, window, text)
-  local spend, held, calls, rest = string.match(text, '^(%S+) (%S+) (%S+)(.*)$')
+  local spend, held, calls, rest = string.match(text, '^([^ ]*) ([^ ]*) ([^ ]*)(.*)$')
   local counter = {
     key = key,
     window = window,
