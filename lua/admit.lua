@@ -31,14 +31,15 @@ local function next_call()
   local index, plan_index, request, user, amount, sent, not_after, input, output, attempt, more =
     take_apart(next_argument(), '\30', 11)
   local label, plan = labels[tonumber(index)], plans[tonumber(plan_index)]
-  -- Fifteen fields: with more than sixteen a table is twice as large. What few calls have is not among them: `meta`,
-  -- `unpriced`, `refusal` and `refusal_budget`.
+  -- Sixteen fields: with more a table is twice as large. What few calls have is not among them: `meta`, `unpriced`,
+  -- `refusal` and `refusal_budget`.
   local call = {
     label = label,
     plan = plan,
     request = request,
     user = user,
     amount = tonumber(amount),
+    amount_text = amount,
     sent = sent,
     not_after_ms = tonumber(not_after),
     input = input,
@@ -113,16 +114,22 @@ local function fault_of(call, list)
   return nil
 end
 
--- Judges each budget. A line's `held_only` tells that without the holds the amount would fit.
+-- Judges each budget. A line's `held_only` tells that without the holds the amount would fit. Returns whether any limit
+-- would be passed.
 local function judge(lines, amount)
-  for _, line in ipairs(lines) do
-    local limit, spend, held = line.rule.limit, line.counter.spend, line.counter.held
+  local any_over = false
+  for index = 1, #lines do
+    local line = lines[index]
+    local rule, counter = line.rule, line.counter
+    local limit, spend, held = rule.limit, counter.spend, counter.held
     if limit and (spend + held >= limit or amount > limit - spend - held) then
-      line.outcome = line.rule.action
+      line.outcome = rule.action
       line.over = true
       line.held_only = spend < limit and amount <= limit - spend
+      any_over = true
     end
   end
+  return any_over
 end
 
 local function answer_text(call, outcome, chosen, reason, lines)
@@ -144,8 +151,8 @@ local function refuse_unjudged(call, lines)
   return refuse(call, lines, chosen, call.refusal)
 end
 
--- Warns of limits that were passed, of thresholds that a charge has reached, and counts users of dry runs.
-local function warn(call, lines)
+-- Warns of limits that were passed, and counts users of dry runs.
+local function warn_of_limits(lines)
   for _, line in ipairs(lines) do
     if line.over then
       local first = see_limit(line.counter, line.rule)
@@ -155,9 +162,6 @@ local function warn(call, lines)
         count(tally_of(line), 'dry_run_users', 1)
       end
     end
-  end
-  if call.label.is_check then
-    warn_of_thresholds(lines)
   end
 end
 
@@ -172,11 +176,16 @@ local function reason_of(call, outcome, line)
 end
 
 -- Admits a call: charges or holds on all its counters and totals, warns, logs, keeps the answer.
-local function proceed(call, record, list, lines)
+local function proceed(call, record, list, lines, any_over)
   local is_check = call.label.is_check
   charge_call(call.plan.frame, list, is_check and call.amount or 0, is_check and 0 or call.amount)
   count_call(call, is_check)
-  warn(call, lines)
+  if any_over then
+    warn_of_limits(lines)
+  end
+  if is_check then
+    warn_of_thresholds(lines)
+  end
   local outcome, chosen = strongest(lines)
   local reason = reason_of(call, outcome, lines[chosen])
   if outcome ~= 'allow' then
@@ -214,13 +223,15 @@ local function admit(call)
   if call.refusal then
     return refuse_unjudged(call, lines)
   end
-  judge(lines, call.amount) -- 4. decide
-  local outcome, chosen = strongest(lines)
-  if outcome ~= 'block' then
-    return proceed(call, record, list, lines)
+  local any_over = judge(lines, call.amount) -- 4. decide
+  if any_over then
+    local outcome, chosen = strongest(lines)
+    if outcome == 'block' then
+      count_lines(lines, call.amount)
+      return refuse(call, lines, chosen, lines[chosen].held_only and 'held_capacity' or 'limit')
+    end
   end
-  count_lines(lines, call.amount)
-  return refuse(call, lines, chosen, lines[chosen].held_only and 'held_capacity' or 'limit')
+  return proceed(call, record, list, lines, any_over)
 end
 
 local function run(run_keys, run_arguments)

@@ -38,6 +38,7 @@ local function next_operation()
     request = request,
     user = user,
     amount = tonumber(amount),
+    amount_text = amount,
     sent = sent,
     reserved_at_ms = tonumber(reserved_at),
     input = input,

@@ -3,18 +3,15 @@
 -- Keeps the answer of a check for its replays: the fields of a record, in their order.
 local function keep_check(call, record, answer)
   local label = call.label
-  write_record_text(record, 'check\29' .. call.sent .. '\29charged\29' .. digits(call.amount) .. '\29' .. now_text
-    .. '\29' .. answer .. '\29' .. check_text(call.plan) .. '\29' .. call.attempt .. '\29' .. label.record_text
-    .. '\29' .. call.input .. '\29' .. call.output .. (call.unpriced and '\0291' or '\29') .. '\29\29\29\29\29\29')
+  write_record_text(record, 'check\29' .. call.sent .. '\29charged\29' .. call.amount_text .. '\29' .. now_text
+    .. '\29' .. answer .. call.plan.check_text .. call.attempt .. label.record_text .. call.input .. '\29'
+    .. call.output .. (call.unpriced and '\0291\29\29\29\29\29\29' or '\29\29\29\29\29\29\29'))
 end
 
 -- Keeps a hold: the answer, and what its end needs.
 local function keep_hold(call, record, answer)
   local label = call.label
-  if not record.changed then
-    record.changed = true
-    changed_records[#changed_records + 1] = record
-  end
+  note_changed(record)
   record.exists, record.text, record.terms, record.counters = true, false, false, false
   record.holds_key, record.due_key = call.holds_key, due_key
   record.fields = {
@@ -34,7 +31,7 @@ local function keep_hold(call, record, answer)
     unpriced = call.unpriced and '1' or '',
     user = call.user,
     request = call.request,
-    amount = digits(call.amount),
+    amount = call.amount_text,
     deadline = digits(now_ms + label.ttl_ms),
     settle_sent = '',
     settle_answer = '',

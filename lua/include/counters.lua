@@ -6,11 +6,12 @@
 -- ledger/counter_text.py reads it too.
 local counters -- by key
 local touched -- those to write, in the order of their first change
+local touched_count
 local new_totals -- the keys of tier totals that this run makes
 local flush_all_totals -- include/frames.lua; before a total is lessened, it must have what calls of this run added
 
 at_begin(function()
-  counters, touched, new_totals = {}, {}, {}
+  counters, touched, touched_count, new_totals = {}, {}, 0, {}
 end)
 
 -- Returns what only few counters have, by name, as numbers.
@@ -147,7 +148,8 @@ end
 
 local function touch(counter)
   counter.touched = true
-  touched[#touched + 1] = counter
+  touched_count = touched_count + 1
+  touched[touched_count] = counter
 end
 
 local function add(counter, spend, held, calls)
@@ -195,31 +197,28 @@ local function extras_text(counter)
   return table.concat(parts)
 end
 
-local function whole_text(counter, numbers)
-  return numbers .. (counter.extras_changed and extras_text(counter) or counter.rest)
-end
-
-local function numbers_text(counter)
+-- Returns what is stored of a counter.
+local function counter_text(counter)
+  local rest = counter.extras_changed and extras_text(counter) or counter.rest
   if counter.beyond then
-    return string.format('%s %d %d', exact_spend(counter), counter.held, counter.calls)
+    return string.format('%s %d %d%s', exact_spend(counter), counter.held, counter.calls, rest)
   end
-  return string.format('%d %d %d', counter.spend, counter.held, counter.calls)
+  return string.format('%d %d %d%s', counter.spend, counter.held, counter.calls, rest)
 end
 
--- Writes a counter that is stored by itself. Numbers that take as much room are written over the old ones: SETRANGE is
--- faster than SET.
+-- Writes a counter that is stored by itself. A text that is as long is written over the old one: SETRANGE is faster than
+-- SET.
 local function rewrite_counter(counter)
-  local numbers = numbers_text(counter)
-  if #numbers == #counter.stored - #counter.rest and not counter.extras_changed then
-    redis.call('SETRANGE', counter.key, 0, numbers)
+  local text = counter_text(counter)
+  if #text == #counter.stored then
+    redis.call('SETRANGE', counter.key, 0, text)
   else
-    redis.call('SET', counter.key, whole_text(counter, numbers), 'KEEPTTL')
+    redis.call('SET', counter.key, text, 'KEEPTTL')
   end
 end
 
 local function write_new_counter(counter)
-  local text = whole_text(counter, numbers_text(counter))
-  redis.call('SET', counter.key, text, 'PX', window_ttl_ms(counter.window.code))
+  redis.call('SET', counter.key, counter_text(counter), 'PX', window_ttl_ms(counter.window.code))
   if counter.is_total then
     new_totals[#new_totals + 1] = counter.key
   end
@@ -231,7 +230,7 @@ local function write_some_counters(first, last)
   for index = first, last do
     local counter = touched[index]
     if counter.stored then
-      list[size + 1], list[size + 2] = counter.key, whole_text(counter, numbers_text(counter))
+      list[size + 1], list[size + 2] = counter.key, counter_text(counter)
       size = size + 2
     else
       write_new_counter(counter)
@@ -248,7 +247,7 @@ local function write_some_counters(first, last)
 end
 
 local function write_counters()
-  for first = 1, #touched, MAX_SET_AT_ONCE / 2 do
-    write_some_counters(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, #touched))
+  for first = 1, touched_count, MAX_SET_AT_ONCE / 2 do
+    write_some_counters(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, touched_count))
   end
 end

@@ -92,7 +92,8 @@ local function load_counters(frame, start)
   for index = 1, #windows do
     local window = windows[index]
     local place = start + window.key
-    list[index] = load_counter(keys[place], window, texts[place - texts_after])
+    local key = keys[place]
+    list[index] = counters[key] or load_counter(key, window, texts[place - texts_after])
   end
   if windows.are_seeded then
     for index, window in ipairs(windows) do

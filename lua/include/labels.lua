@@ -19,7 +19,7 @@ local function next_label()
     group = group,
     model = model,
     price_version = price_version,
-    record_text = group .. '\29' .. model .. '\29' .. price_version, -- as a check's record has them
+    record_text = '\29' .. group .. '\29' .. model .. '\29' .. price_version .. '\29', -- as a check's record has them
     calls = 0,
     input = 0,
     output = 0,

@@ -44,9 +44,9 @@ end
 local function strongest(lines)
   local outcome = 'allow'
   for index = 1, #lines do
-    local line = lines[index]
-    if RANK[line.outcome] > RANK[outcome] then
-      outcome = line.outcome
+    local own = lines[index].outcome
+    if own ~= outcome and RANK[own] > RANK[outcome] then
+      outcome = own
     end
   end
   return outcome, fullest(lines, outcome)
@@ -56,7 +56,8 @@ end
 -- A warning about the limit is not replaced, but the marks are set. Returns whether any fired.
 local function warn_of_thresholds(lines)
   local fired = false
-  for _, line in ipairs(lines) do
+  for index = 1, #lines do
+    local line = lines[index]
     local pct, is_first = cross_thresholds(line.counter, line.rule)
     fired = fired or is_first
     if pct and line.warning == '-' then
@@ -78,7 +79,7 @@ local function lines_text(lines)
     if line.warning ~= '-' or counter.seeded then
       rest = string.format(' %s %d %d %d', line.warning, line.pct, line.first, counter.seeded and 1 or 0)
     end
-    text = text .. ' ' .. line.outcome .. ' ' .. digits(counter.spend) .. ' ' .. few_digits(counter.held) .. rest
+    text = text .. string.format(' %s %d %d%s', line.outcome, counter.spend, counter.held, rest)
   end
   return text
 end

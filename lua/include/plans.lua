@@ -23,6 +23,7 @@ local function parse_plan(frame, text)
     stopped = stopped == '1',
     budgets = budgets,
     rules = parse_rules(budgets),
+    check_text = '\29' .. context .. frame.check_text .. '\29', -- what a check's record keeps of it
   }
 end
 
@@ -44,11 +45,6 @@ local function read_plans()
   for index = 1, tonumber(next_argument()) do
     plans[index] = next_plan()
   end
-end
-
--- Returns what a check's record keeps of a plan, see include/terms.lua.
-local function check_text(plan)
-  return plan.context .. plan.frame.check_text
 end
 
 -- Returns what a hold's record keeps of a plan, see include/terms.lua.

@@ -28,10 +28,11 @@ local OPEN_HOLD_TTL_MS = 40 * 24 * 3600 * 1000 -- far past the longest deadline:
 local no_fields = {} -- of every record that is not there; never changed
 local records -- by key
 local changed_records
+local changed_count
 local due_is_kept -- whether the expiry of the partition's index was put off in this run
 
 at_begin(function()
-  records, changed_records, due_is_kept = {}, {}, false
+  records, changed_records, changed_count, due_is_kept = {}, {}, 0, false
 end)
 
 -- Returns the fields of a record's text.
@@ -99,12 +100,18 @@ local function is_admitted(record)
   return record.exists and record.fields.op ~= 'unattributed'
 end
 
--- Says that a record is written at the end, and returns its fields to be changed.
-local function changing(record)
+-- Says that a record is written at the end.
+local function note_changed(record)
   if not record.changed then
     record.changed = true
-    changed_records[#changed_records + 1] = record
+    changed_count = changed_count + 1
+    changed_records[changed_count] = record
   end
+end
+
+-- Says that a record is written at the end, and returns its fields to be changed.
+local function changing(record)
+  note_changed(record)
   record.text = false -- from here on the fields say what is written
   if not record.exists then
     record.exists, record.fields = true, {}
@@ -126,10 +133,7 @@ end
 
 -- Gives a new record its whole text at once; its fields are read from there if this script needs them again.
 local function write_record_text(record, text)
-  if not record.changed then
-    record.changed = true
-    changed_records[#changed_records + 1] = record
-  end
+  note_changed(record)
   record.exists, record.text, record.fields, record.terms, record.counters = true, text, false, false, false
 end
 
@@ -187,15 +191,17 @@ end
 
 -- Writes the records from `first` to `last` of those that have changed.
 local function write_some_records(first, last)
-  local done, open = {}, {}
+  local done, open, done_size, open_size = {}, {}, 0, 0
   for index = first, last do
     local record = changed_records[index]
     if record.fields and record.fields.state == 'voided' then
       redis.call('DEL', record.key)
+    elseif record.holds_key and is_open_hold(record) then
+      open[open_size + 1], open[open_size + 2] = record.key, record_text(record)
+      open_size = open_size + 2
     else
-      local list = record.holds_key and is_open_hold(record) and open or done
-      list[#list + 1] = record.key
-      list[#list + 1] = record.text or record_text(record)
+      done[done_size + 1], done[done_size + 2] = record.key, record.text or record_text(record)
+      done_size = done_size + 2
     end
   end
   write_texts(done, RECORD_TTL_MS)
@@ -203,10 +209,11 @@ local function write_some_records(first, last)
 end
 
 local function write_records()
-  for first = 1, #changed_records, MAX_SET_AT_ONCE / 2 do
-    write_some_records(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, #changed_records))
+  for first = 1, changed_count, MAX_SET_AT_ONCE / 2 do
+    write_some_records(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, changed_count))
   end
-  for _, record in ipairs(changed_records) do
+  for index = 1, changed_count do
+    local record = changed_records[index]
     if record.holds_key then
       index_hold(record, record.holds_key)
     end
