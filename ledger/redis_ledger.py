@@ -1,8 +1,9 @@
 """The ledger in Redis: one method per program in ``lua/``."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NoReturn, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
@@ -18,8 +19,12 @@ from ledger.restores import Restore, Restored
 from ledger.script_answers import decode_adjustment, decode_admission, decode_resolution, decode_usage
 from ledger.script_arguments import Batch, PlanShelf
 from ledger.script_connection import NotReplicated
-from ledger.scripts import CommandRunner, Replicated, Script, load_script
+from ledger.scripts import CommandRunner, Failed, GiveUp, Replicated, Script, Starter, load_script
 from ledger.store_commands import is_out_of_service
+
+Answer = TypeVar("Answer")
+TellAnswers = Callable[[list[Answer] | Callable[[], Awaitable[list[Answer]]]], None]
+"""Hears the answers of a program, in order, or what gets them because the first reply was an error."""
 
 DEFAULT_REPLICA_WAIT_MS: Final = 80
 DEFAULT_MAX_EVENTS: Final = 1_000_000
@@ -55,6 +60,7 @@ class RedisLedger:
     ) -> None:
         self._client = client
         self._connections = connections or {}
+        self._starters = {name: each for name, each in self._connections.items() if isinstance(each, Starter)}
         self._replica_wait_ms = replica_wait_ms
         self._max_events = max_events
         self._programs = programs or load_programs()
@@ -76,14 +82,27 @@ class RedisLedger:
         """Decide checks and reserves of one partition (``lua/admit.lua``)."""
         if not admissions:
             return []
+        wait_ms = self._replica_wait_ms if _wants_replica(admissions) else 0
+        number, keys, arguments = self._admit_command(admissions)
+        return self._read_admitted(number, admissions, await self._run("admit", keys, arguments, wait_ms=wait_ms))
+
+    def start_admit(self, admissions: Sequence[Admission], tell: TellAnswers[Admitted]) -> GiveUp | None:
+        """Send what `admit` sends, if that can be done at once; see `_start`."""
+        if _wants_replica(admissions):
+            return None
+        number, keys, arguments = self._admit_command(admissions)
+        return self._start("admit", keys, arguments, partial(self._read_admitted, number, admissions), tell)
+
+    def _admit_command(self, admissions: Sequence[Admission]) -> tuple[int, list[str], list[str | int]]:
         number = self.partition_of(admissions[0].user_id)
         keys, batch = self._batch(number)
         for admission in admissions:
             batch.add_admission(admission)
-        arguments = batch.arguments(keys.prefix, self._max_events)
-        shared = (keys.events, keys.due, keys.tiers, keys.lineage)
-        wait_ms = self._replica_wait_ms if any(each.plan.wait_for_replica for each in admissions) else 0
-        *replies, place = await self._run("admit", batch.keys(*shared), arguments, wait_ms=wait_ms)
+        shared = batch.keys(keys.events, keys.due, keys.tiers, keys.lineage)
+        return number, shared, batch.arguments(keys.prefix, self._max_events)
+
+    def _read_admitted(self, number: int, admissions: Sequence[Admission], reply: list[Any]) -> list[Admitted]:
+        *replies, place = reply
         self.places[number] = decode_place(place)
         return [decode_admission(*pair) for pair in zip(admissions, replies, strict=True)]
 
@@ -91,13 +110,24 @@ class RedisLedger:
         """Settle, release, extend, expire and record in one partition (``lua/resolve.lua``)."""
         if not resolutions:
             return []
+        number, keys, arguments = self._resolve_command(resolutions)
+        return self._read_resolved(number, resolutions, await self._run("resolve", keys, arguments))
+
+    def start_resolve(self, resolutions: Sequence[Resolution], tell: TellAnswers[Resolved]) -> GiveUp | None:
+        """Send what `resolve` sends, if that can be done at once; see `_start`."""
+        number, keys, arguments = self._resolve_command(resolutions)
+        return self._start("resolve", keys, arguments, partial(self._read_resolved, number, resolutions), tell)
+
+    def _resolve_command(self, resolutions: Sequence[Resolution]) -> tuple[int, list[str], list[str | int]]:
         number = self.partition_of(resolutions[0].user_id)
         keys, batch = self._batch(number)
         for resolution in resolutions:
             batch.add_resolution(resolution)
-        arguments = batch.arguments(keys.prefix, self._max_events)
-        shared = (keys.events, keys.due, keys.tiers, keys.lineage, keys.unattributed)
-        *replies, place = await self._run("resolve", batch.keys(*shared), arguments)
+        shared = batch.keys(keys.events, keys.due, keys.tiers, keys.lineage, keys.unattributed)
+        return number, shared, batch.arguments(keys.prefix, self._max_events)
+
+    def _read_resolved(self, number: int, resolutions: Sequence[Resolution], reply: list[Any]) -> list[Resolved]:
+        *replies, place = reply
         self.places[number] = decode_place(place)
         return [decode_resolution(*pair) for pair in zip(resolutions, replies, strict=True)]
 
@@ -181,10 +211,53 @@ class RedisLedger:
         seconds, microseconds = await self._command("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
 
+    def _start(
+        self,
+        name: str,
+        keys: list[str],
+        arguments: list[Any],
+        read: Callable[[list[Any]], list[Answer]],
+        tell: TellAnswers[Answer],
+    ) -> GiveUp | None:
+        """Send a program at once, and return what gives it up; None if that takes waiting: then nothing was sent.
+
+        `tell` hears the answers, in a later step; or what gets them, and raises as the program's own method does,
+        where the first reply is an error.
+        """
+        connection = self._starters.get(name)
+        if connection is None:
+            return None
+
+        async def go_on(error: Exception) -> list[Answer]:
+            return read(await self._run(name, keys, arguments, failed=error))
+
+        def told(reply: Any) -> None:
+            if isinstance(reply, Exception):
+                tell(partial(go_on, reply))
+                return
+            try:
+                answers = read(reply)
+            except Exception as error:
+                tell(partial(_raise, error))
+            else:
+                tell(answers)
+
+        return self._programs[name].start(connection, keys, arguments, told)
+
     async def _run(
-        self, name: str, keys: list[str], arguments: list[Any], *, repeats: int = 1, wait_ms: int = 0
+        self,
+        name: str,
+        keys: list[str],
+        arguments: list[Any],
+        *,
+        repeats: int = 1,
+        wait_ms: int = 0,
+        failed: Exception | None = None,
     ) -> Any:
+        """Run a program; with `failed` it was sent once, and that is what came of it."""
         runner = self._connections.get(name, self._client)
+        if failed is not None:
+            runner = Failed(runner, failed)
         if wait_ms:
             runner = Replicated(runner, wait_ms)
         try:
@@ -219,6 +292,14 @@ class RedisLedger:
             return await self._client.execute_command(*words)
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"the store did not answer {words[0]}") from error
+
+
+def _wants_replica(admissions: Sequence[Admission]) -> bool:
+    return any(admission.plan.wait_for_replica for admission in admissions)
+
+
+async def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _fields(reply: Any) -> dict[bytes, bytes]:

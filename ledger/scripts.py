@@ -8,9 +8,10 @@ A function is compiled once and keeps what it has parsed, where a script makes a
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
@@ -36,6 +37,39 @@ class CommandRunner(Protocol):
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command and return its reply."""
         ...
+
+
+Tell = Callable[[Any], None]
+"""Hears the reply to a command, or the error that redis-py would raise."""
+GiveUp = Callable[[BaseException], None]
+"""Ends the wait for a reply; whoever waited hears an error."""
+
+
+@runtime_checkable
+class Starter(Protocol):
+    """A `CommandRunner` that can often send without waiting for anything."""
+
+    def start(self, words: tuple[Any, ...], tell: Tell) -> GiveUp | None:
+        """Send one command at once; `tell` hears the reply, in a later step. Return what gives it up.
+
+        None if it would have to wait, for a connection or for those who do: then nothing was sent.
+        """
+        ...
+
+
+class Failed:
+    """A `CommandRunner` whose first command has failed already; it sends those that follow."""
+
+    def __init__(self, runner: CommandRunner, error: Exception) -> None:
+        self._runner = runner
+        self._error: Exception | None = error
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Raise the error once, then send commands."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return await self._runner.execute_command(*args, **options)
 
 
 class Replicated:
@@ -75,6 +109,15 @@ class Script:
                 if not await self._can_go_on(client, error):
                     raise
         return await self._run_as_script(client, words)
+
+    def start(self, client: Starter, keys: list[str], arguments: list[Any], tell: Tell) -> GiveUp | None:
+        """Send what `run` sends first, if that can be done at once; `tell` hears of it (`Starter.start`).
+
+        After an error `run` goes on with a client that has `Failed`.
+        """
+        if not self._has_functions:
+            return None
+        return client.start(("FCALL", self.function, len(keys), *keys, *arguments), tell)
 
     async def _run_as_script(self, client: CommandRunner, words: tuple[Any, ...]) -> Any:
         try:

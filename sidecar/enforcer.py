@@ -179,32 +179,33 @@ class Enforcer:
             asked = self._ask(self._lane(call.admission), call.admission, deadline_s)
         except StoreError as error:
             return await self._without_store(call, error)
-        return await self._end_admit(call, asked)
+        try:
+            answer = await asked
+        except StoreError as error:
+            return await self._without_store(call, error)
+        return await self._end_admit(call, answer)
 
     def _start_admit(self, call: _Call, tell: Tell) -> None:
         try:
-            asked = self._lane(call.admission).submit(call.admission)
+            self._lane(call.admission).ask(call.admission, partial(self._admitted, call, tell))
         except StoreError as error:
             self._tell_later(self._without_store(call, error), tell)
-        else:
-            asked.add_done_callback(partial(self._admitted, call, tell))
 
-    def _admitted(self, call: _Call, tell: Tell, asked: "asyncio.Future[Admitted]") -> None:
-        if asked.exception() is None:
-            answer = asked.result()
-            if isinstance(answer, Decision):
-                try:
-                    self._decided(call, answer)
-                except Exception as error:
-                    tell(error)
-                else:
-                    tell(answer)
-                return
-        self._tell_later(self._end_admit(call, asked), tell)
-
-    async def _end_admit(self, call: _Call, asked: Awaitable[Admitted]) -> Decision:
+    def _admitted(self, call: _Call, tell: Tell, answer: Admitted) -> None:
+        if not isinstance(answer, Decision):
+            self._tell_later(self._end_admit(call, answer), tell)
+            return
         try:
-            answer = await asked
+            self._decided(call, answer)
+        except Exception as error:
+            tell(error)
+        else:
+            tell(answer)
+
+    async def _end_admit(self, call: _Call, answer: Admitted) -> Decision:
+        try:
+            if isinstance(answer, StoreError):
+                raise answer
             if isinstance(answer, StalePlan | TooLate):
                 answer = await self._ask_again(call, answer.store_ms)
         except StoreError as error:
@@ -261,38 +262,32 @@ class Enforcer:
             asked = self._ask(self._lane_of(resolution), resolution, deadline_s)
         except StoreError as error:
             return await self._accept(request, resolution, error)
-        return await self._end_resolve(request, resolution, asked)
-
-    def _start_resolve(self, request: ResolveRequest, resolution: Resolution, tell: Tell) -> None:
-        try:
-            asked = self._lane_of(resolution).submit(resolution)
-        except StoreError as error:
-            self._tell_later(self._accept(request, resolution, error), tell)
-        else:
-            asked.add_done_callback(partial(self._resolved, request, resolution, tell))
-
-    def _resolved(
-        self, request: ResolveRequest, resolution: Resolution, tell: Tell, asked: "asyncio.Future[Resolved]"
-    ) -> None:
-        if asked.exception() is None:
-            answer = asked.result()
-            if isinstance(answer, Settlement):
-                try:
-                    self._settled(request, resolution, answer)
-                except Exception as error:
-                    tell(error)
-                else:
-                    tell(answer)
-                return
-        self._tell_later(self._end_resolve(request, resolution, asked), tell)
-
-    async def _end_resolve(
-        self, request: ResolveRequest, resolution: Resolution, asked: Awaitable[Resolved]
-    ) -> Settlement:
         try:
             answer = await asked
         except StoreError as error:
             return await self._accept(request, resolution, error)
+        return await self._end_resolve(request, resolution, answer)
+
+    def _start_resolve(self, request: ResolveRequest, resolution: Resolution, tell: Tell) -> None:
+        try:
+            self._lane_of(resolution).ask(resolution, partial(self._resolved, request, resolution, tell))
+        except StoreError as error:
+            self._tell_later(self._accept(request, resolution, error), tell)
+
+    def _resolved(self, request: ResolveRequest, resolution: Resolution, tell: Tell, answer: Resolved) -> None:
+        if not isinstance(answer, Settlement):
+            self._tell_later(self._end_resolve(request, resolution, answer), tell)
+            return
+        try:
+            self._settled(request, resolution, answer)
+        except Exception as error:
+            tell(error)
+        else:
+            tell(answer)
+
+    async def _end_resolve(self, request: ResolveRequest, resolution: Resolution, answer: Resolved) -> Settlement:
+        if isinstance(answer, StoreError):
+            return await self._accept(request, resolution, answer)
         if isinstance(answer, LedgerError):
             raise answer
         if not isinstance(answer, Settlement):
