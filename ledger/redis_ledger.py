@@ -12,6 +12,7 @@ from ledger.adjustments import Adjusted, Adjustment
 from ledger.decisions import EVENT_RETENTION_MS, StalePlan, UserUsage
 from ledger.errors import StoreFull, StoreUnavailable
 from ledger.keys import PartitionKeys, partition_of
+from ledger.lone_admissions import LoneAdmissions, pack
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.places import Lineage, Place, decode_lineage, decode_place
 from ledger.plans import Plan
@@ -66,6 +67,7 @@ class RedisLedger:
         self._programs = programs or load_programs()
         self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
         self._shelves = [PlanShelf(keys) for keys in self._partitions]
+        self._lone_admissions = [LoneAdmissions(keys, self._lone_words) for keys in self._partitions]
         self.places: list[Place | None] = [None] * partitions
         """Of each partition the place of the last `admit` or `resolve` that has returned; None: it changed nothing, and
         told no answer again."""
@@ -88,10 +90,23 @@ class RedisLedger:
 
     def start_admit(self, admissions: Sequence[Admission], tell: TellAnswers[Admitted]) -> GiveUp | None:
         """Send what `admit` sends, if that can be done at once; see `_start`."""
-        if _wants_replica(admissions):
+        starter = self._starter("admit")
+        if starter is None or _wants_replica(admissions):
             return None
-        number, keys, arguments = self._admit_command(admissions)
-        return self._start("admit", keys, arguments, partial(self._read_admitted, number, admissions), tell)
+        number = self.partition_of(admissions[0].user_id)
+        if len(admissions) == 1:
+            packed = self._lone_admissions[number].pack(admissions[0])
+        else:
+            packed = pack(self._admit_words(admissions))
+        read = partial(self._read_admitted, number, admissions)
+        return self._start("admit", starter, packed, read, partial(self._admit_command, admissions), tell)
+
+    def _lone_words(self, admission: Admission) -> tuple[Any, ...]:
+        return self._admit_words([admission])
+
+    def _admit_words(self, admissions: Sequence[Admission]) -> tuple[Any, ...]:
+        _, keys, arguments = self._admit_command(admissions)
+        return self._programs["admit"].first_words(keys, arguments)
 
     def _admit_command(self, admissions: Sequence[Admission]) -> tuple[int, list[str], list[str | int]]:
         number = self.partition_of(admissions[0].user_id)
@@ -115,8 +130,13 @@ class RedisLedger:
 
     def start_resolve(self, resolutions: Sequence[Resolution], tell: TellAnswers[Resolved]) -> GiveUp | None:
         """Send what `resolve` sends, if that can be done at once; see `_start`."""
-        number, keys, arguments = self._resolve_command(resolutions)
-        return self._start("resolve", keys, arguments, partial(self._read_resolved, number, resolutions), tell)
+        starter = self._starter("resolve")
+        if starter is None:
+            return None
+        number, keys, arguments = command = self._resolve_command(resolutions)
+        packed = pack(self._programs["resolve"].first_words(keys, arguments))
+        read = partial(self._read_resolved, number, resolutions)
+        return self._start("resolve", starter, packed, read, lambda: command, tell)
 
     def _resolve_command(self, resolutions: Sequence[Resolution]) -> tuple[int, list[str], list[str | int]]:
         number = self.partition_of(resolutions[0].user_id)
@@ -211,24 +231,27 @@ class RedisLedger:
         seconds, microseconds = await self._command("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
 
+    def _starter(self, name: str) -> Starter | None:
+        """Return a connection that may be able to send a program at once."""
+        return self._starters.get(name) if self._programs[name].has_functions else None
+
     def _start(
         self,
         name: str,
-        keys: list[str],
-        arguments: list[Any],
+        starter: Starter,
+        packed: bytes,
         read: Callable[[list[Any]], list[Answer]],
+        command: Callable[[], tuple[int, list[str], list[Any]]],
         tell: TellAnswers[Answer],
     ) -> GiveUp | None:
         """Send a program at once, and return what gives it up; None if that takes waiting: then nothing was sent.
 
         `tell` hears the answers, in a later step; or what gets them, and raises as the program's own method does,
-        where the first reply is an error.
+        where the first reply is an error. `command` tells what was packed.
         """
-        connection = self._starters.get(name)
-        if connection is None:
-            return None
 
         async def go_on(error: Exception) -> list[Answer]:
+            _, keys, arguments = command()
             return read(await self._run(name, keys, arguments, failed=error))
 
         def told(reply: Any) -> None:
@@ -242,7 +265,7 @@ class RedisLedger:
             else:
                 tell(answers)
 
-        return self._programs[name].start(connection, keys, arguments, told)
+        return starter.start(packed, told)
 
     async def _run(
         self,

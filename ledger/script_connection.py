@@ -48,12 +48,12 @@ class ScriptConnection:
         self._connecting = asyncio.Lock()
         self._waiting = 0
 
-    def start(self, words: tuple[Any, ...], tell: Tell) -> GiveUp | None:
-        """Send one command at once, if nobody has to wait for the connection (`Starter.start`)."""
+    def start(self, packed: bytes, tell: Tell) -> GiveUp | None:
+        """Send one packed command at once, if nobody has to wait for the connection (`Starter.start`)."""
         link = self._link
         if link is None or link.is_lost or self._waiting:
             return None
-        link.send_for(tell, hiredis.pack_command(words))
+        link.send_for(tell, packed)
         return link.lose
 
     async def execute_command(self, *words: Any, asking: bool = False, wait_ms: int = 0, **_options: Any) -> Any:

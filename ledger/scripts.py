@@ -49,8 +49,8 @@ GiveUp = Callable[[BaseException], None]
 class Starter(Protocol):
     """A `CommandRunner` that can often send without waiting for anything."""
 
-    def start(self, words: tuple[Any, ...], tell: Tell) -> GiveUp | None:
-        """Send one command at once; `tell` hears the reply, in a later step. Return what gives it up.
+    def start(self, packed: bytes, tell: Tell) -> GiveUp | None:
+        """Send one packed command at once; `tell` hears the reply, in a later step. Return what gives it up.
 
         None if it would have to wait, for a connection or for those who do: then nothing was sent.
         """
@@ -95,13 +95,13 @@ class Script:
         self.sha = hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest()
         self.function = f"spendgate_{name}_{hashlib.sha256(source.encode()).hexdigest()[:_HASH_LENGTH]}"
         self.library = _as_library(source, self.function)
-        self._has_functions = True
+        self.has_functions = True
 
     async def run(self, client: CommandRunner, keys: list[str], arguments: list[Any]) -> Any:
         """Run the program once and return its reply. Redis' errors pass through; a repeat needs the same ids."""
         words = (len(keys), *keys, *arguments)
         for _ in range(MAX_LOADS):
-            if not self._has_functions:
+            if not self.has_functions:
                 break
             try:
                 return await client.execute_command("FCALL", self.function, *words)
@@ -110,14 +110,9 @@ class Script:
                     raise
         return await self._run_as_script(client, words)
 
-    def start(self, client: Starter, keys: list[str], arguments: list[Any], tell: Tell) -> GiveUp | None:
-        """Send what `run` sends first, if that can be done at once; `tell` hears of it (`Starter.start`).
-
-        After an error `run` goes on with a client that has `Failed`.
-        """
-        if not self._has_functions:
-            return None
-        return client.start(("FCALL", self.function, len(keys), *keys, *arguments), tell)
+    def first_words(self, keys: list[str], arguments: list[Any]) -> tuple[Any, ...]:
+        """Return the command that `run` sends first, while there are functions."""
+        return ("FCALL", self.function, len(keys), *keys, *arguments)
 
     async def _run_as_script(self, client: CommandRunner, words: tuple[Any, ...]) -> Any:
         try:
@@ -142,7 +137,7 @@ class Script:
         return True
 
     def _do_without_functions(self, error: ResponseError) -> None:
-        self._has_functions = False
+        self.has_functions = False
         log.warning("the store lets no functions be used (%s); %s runs as a script, which is slower", error, self.name)
 
 
