@@ -187,7 +187,10 @@ class Lane(Generic[Operation, Answer]):
         if self._breaker.is_open:
             self._refuse_waiting()
             return
-        batch = [self._queue.popleft() for _ in range(self._next_size())]
+        if len(self._queue) == 1:
+            batch = [self._queue.popleft()]
+        else:
+            batch = [self._queue.popleft() for _ in range(self._next_size())]
         wanted = [asked for asked in batch if asked.is_wanted]
         if wanted:
             self._send(wanted)
@@ -196,8 +199,6 @@ class Lane(Generic[Operation, Answer]):
 
     def _next_size(self) -> int:
         waiting = len(self._queue)
-        if waiting == 1:
-            return 1
         return min(max(SMALL_BATCH, -(-waiting // SHARE)), waiting, self._limits.max_batch)
 
     def _send(self, batch: "list[_Asked[Operation, Answer]]") -> None:
@@ -229,11 +230,12 @@ class Lane(Generic[Operation, Answer]):
 
     def _take(self, run: _Run[Operation, Answer], answers: list[Answer]) -> None:
         seconds = time.perf_counter() - run.started_s
-        self._breaker.succeed()
         if self._queue:
-            self._loop.call_soon(self._serve, run.batch, answers, seconds)
+            self._loop.call_soon(self._serve, run.batch, answers)
         else:
-            self._serve(run.batch, answers, seconds)
+            self._serve(run.batch, answers)
+        self._breaker.succeed()
+        self._observe(len(run.batch), seconds)
 
     def _end(self, run: _Run[Operation, Answer]) -> None:
         """Make room for the next run."""
@@ -244,11 +246,10 @@ class Lane(Generic[Operation, Answer]):
             self._drained.set_result(None)
             self._drained = None
 
-    def _serve(self, batch: "list[_Asked[Operation, Answer]]", answers: list[Answer], seconds: float) -> None:
+    def _serve(self, batch: "list[_Asked[Operation, Answer]]", answers: list[Answer]) -> None:
         for asked, answer in zip(batch, answers, strict=True):
             asked.answer(answer)
         self._forget_answered()
-        self._observe(len(batch), seconds)
 
     def _end_late_runs(self) -> None:
         """Give up the runs that have taken too long, and look again when the next is due. One timer at a time."""

@@ -195,12 +195,9 @@ class Enforcer:
         if not isinstance(answer, Decision):
             self._tell_later(self._end_admit(call, answer), tell)
             return
-        try:
-            self._decided(call, answer)
-        except Exception as error:
-            tell(error)
-        else:
-            tell(answer)
+        answer.on_store_failure = call.admission.plan.on_store_failure
+        tell(answer)
+        self._decided(call, answer)  # Afterwards, because the caller need not wait for it.
 
     async def _end_admit(self, call: _Call, answer: Admitted) -> Decision:
         try:
@@ -210,9 +207,11 @@ class Enforcer:
                 answer = await self._ask_again(call, answer.store_ms)
         except StoreError as error:
             return await self._without_store(call, error)
-        if isinstance(answer, Decision):
-            return self._decided(call, answer)
-        raise answer
+        if not isinstance(answer, Decision):
+            raise answer
+        answer.on_store_failure = call.admission.plan.on_store_failure
+        self._decided(call, answer)
+        return answer
 
     async def _ask_again(self, call: _Call, store_ms: int) -> Decision | LedgerError:
         """Ask once more with a new plan: the store found this one stale, or its own time past `not_after`."""
@@ -225,20 +224,17 @@ class Enforcer:
         call.admission = again
         return answer
 
-    def _decided(self, call: _Call, decision: Decision) -> Decision:
-        """Take down what the store has decided."""
-        decision.on_store_failure = call.admission.plan.on_store_failure
+    def _decided(self, call: _Call, decision: Decision) -> None:
+        """Take down what was decided."""
         self._metrics.record_decision(decision, time.perf_counter() - call.started_s)
         self._learn(call.request, decision)
-        return decision
 
     async def _without_store(self, call: _Call, error: StoreError) -> Decision:
         """Decide by the rules' failure policy, and make it durable."""
         self._metrics.record_store_error(error.code)
         decision = await self._policy.decide(call.admission, error)
         decision = await self._journal.degraded(call.admission, decision, error)
-        self._metrics.record_decision(decision, time.perf_counter() - call.started_s)
-        self._learn(call.request, decision)
+        self._decided(call, decision)
         return decision
 
     def _learn(self, request: AdmitRequest, decision: Decision) -> None:

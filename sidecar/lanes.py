@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, Generic, NoReturn, TypeVar
+from typing import Final, Generic, TypeVar
 
 from ledger.background import Background
 from ledger.operations import Admission, Admitted, Resolution, Resolved
@@ -77,7 +77,8 @@ def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock:
 class _Runs(Generic[Operation, Answer]):
     """What a lane asks of the ledger: `run` does a batch whatever it takes, `start` only if it can be sent at once.
 
-    `prepare` sees operations before they are sent, `note` with their answers before anybody else hears them.
+    `prepare` sees operations before they are sent, `note` hears their answers in the step in which the callers do:
+    after them, because nobody waits for what is noted.
     """
 
     def __init__(
@@ -104,12 +105,8 @@ class _Runs(Generic[Operation, Answer]):
         if not isinstance(told, list):
             tell(partial(self._noted, operations, told))
             return
-        try:
-            self._note(operations, told)
-        except Exception as error:
-            tell(partial(_raise, error))
-        else:
-            tell(told)
+        tell(told)
+        self._note(operations, told)
 
     async def _noted(
         self, operations: Sequence[Operation], answers: Callable[[], Awaitable[list[Answer]]]
@@ -117,10 +114,6 @@ class _Runs(Generic[Operation, Answer]):
         told = await answers()
         self._note(operations, told)
         return told
-
-
-async def _raise(error: Exception) -> NoReturn:
-    raise error
 
 
 async def meet_store(
