@@ -274,12 +274,8 @@ class Enforcer:
         if not isinstance(answer, Settlement):
             self._tell_later(self._end_resolve(request, resolution, answer), tell)
             return
-        try:
-            self._settled(request, resolution, answer)
-        except Exception as error:
-            tell(error)
-        else:
-            tell(answer)
+        tell(answer)
+        self._settled(request, resolution, answer)  # Afterwards, because the caller need not wait for it.
 
     async def _end_resolve(self, request: ResolveRequest, resolution: Resolution, answer: Resolved) -> Settlement:
         if isinstance(answer, StoreError):
