@@ -14,7 +14,7 @@ def parse_name(value: object, *, field: str, refuse_any_tier: bool = False) -> s
 
     Raises `InvalidInput` naming `field`; with `refuse_any_tier` also for ``*``, which names a template and nobody.
     """
-    if not is_name(value):
+    if not (isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH and value.isprintable()):
         raise _fault_of_text(value, field, MAX_NAME_LENGTH)
     if refuse_any_tier and value == ANY_TIER:
         raise InvalidInput(f"{field} must not be {ANY_TIER!r}, which stands for every tier in a template", field=field)
@@ -23,7 +23,7 @@ def parse_name(value: object, *, field: str, refuse_any_tier: bool = False) -> s
 
 def parse_request_id(value: object, *, field: str = "request_id") -> str:
     """Return a request id: text of 1-128 printable characters. Raises `InvalidInput` naming `field`."""
-    if not is_name(value, MAX_REQUEST_ID_LENGTH):
+    if not (isinstance(value, str) and 0 < len(value) <= MAX_REQUEST_ID_LENGTH and value.isprintable()):
         raise _fault_of_text(value, field, MAX_REQUEST_ID_LENGTH)
     return value
 

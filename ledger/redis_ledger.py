@@ -66,6 +66,7 @@ class RedisLedger:
         self._max_events = max_events
         self._programs = programs or load_programs()
         self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
+        self._has_one_partition = partitions == 1
         self._shelves = [PlanShelf(keys) for keys in self._partitions]
         self._lone_admissions = [LoneAdmissions(keys, self._lone_words) for keys in self._partitions]
         self.places: list[Place | None] = [None] * partitions
@@ -74,7 +75,7 @@ class RedisLedger:
 
     def partition_of(self, user_id: str) -> int:
         """Return the partition of a user."""
-        return partition_of(user_id, len(self._partitions))
+        return 0 if self._has_one_partition else partition_of(user_id, len(self._partitions))
 
     def _batch(self, number: int) -> tuple[PartitionKeys, Batch]:
         keys = self._partitions[number]
@@ -90,14 +91,11 @@ class RedisLedger:
 
     def start_admit(self, admissions: Sequence[Admission], tell: TellAnswers[Admitted]) -> GiveUp | None:
         """Send what `admit` sends, if that can be done at once; see `_start`."""
-        starter = self._starter("admit")
-        if starter is None or _wants_replica(admissions):
+        starter, first, is_lone = self._starter("admit"), admissions[0], len(admissions) == 1
+        if starter is None or first.plan.wait_for_replica or (not is_lone and _wants_replica(admissions)):
             return None
-        number = self.partition_of(admissions[0].user_id)
-        if len(admissions) == 1:
-            packed = self._lone_admissions[number].pack(admissions[0])
-        else:
-            packed = pack(self._admit_words(admissions))
+        number = self.partition_of(first.user_id)
+        packed = self._lone_admissions[number].pack(first) if is_lone else pack(self._admit_words(admissions))
         read = partial(self._read_admitted, number, admissions)
         return self._start("admit", starter, packed, read, partial(self._admit_command, admissions), tell)
 
@@ -117,9 +115,10 @@ class RedisLedger:
         return number, shared, batch.arguments(keys.prefix, self._max_events)
 
     def _read_admitted(self, number: int, admissions: Sequence[Admission], reply: list[Any]) -> list[Admitted]:
-        *replies, place = reply
-        self.places[number] = decode_place(place)
-        return [decode_admission(*pair) for pair in zip(admissions, replies, strict=True)]
+        self.places[number] = decode_place(reply.pop())
+        if len(admissions) == len(reply) == 1:
+            return [decode_admission(admissions[0], reply[0])]
+        return [decode_admission(*pair) for pair in zip(admissions, reply, strict=True)]
 
     async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
         """Settle, release, extend, expire and record in one partition (``lua/resolve.lua``)."""

@@ -156,7 +156,8 @@ class Lane(Generic[Operation, Answer]):
         tell: Callable[[Answer | StoreError], None],
         future: "asyncio.Future[Answer] | None",
     ) -> None:
-        self._breaker.check()
+        if self._breaker.is_open:
+            self._breaker.check()
         if len(self._queue) >= self._limits.max_queue:
             raise StoreOverloaded("too many operations wait for the store")
         asked = _Asked(operation, tell, self._loop.time() + self._limits.deadline_s, future)
@@ -188,12 +189,14 @@ class Lane(Generic[Operation, Answer]):
             self._refuse_waiting()
             return
         if len(self._queue) == 1:
-            batch = [self._queue.popleft()]
-        else:
-            batch = [self._queue.popleft() for _ in range(self._next_size())]
+            asked = self._queue.popleft()
+            if asked.is_wanted:
+                self._send([asked], [asked.operation])
+            return
+        batch = [self._queue.popleft() for _ in range(self._next_size())]
         wanted = [asked for asked in batch if asked.is_wanted]
         if wanted:
-            self._send(wanted)
+            self._send(wanted, [asked.operation for asked in wanted])
         if self._queue:
             self._open_turn()
 
@@ -201,10 +204,9 @@ class Lane(Generic[Operation, Answer]):
         waiting = len(self._queue)
         return min(max(SMALL_BATCH, -(-waiting // SHARE)), waiting, self._limits.max_batch)
 
-    def _send(self, batch: "list[_Asked[Operation, Answer]]") -> None:
+    def _send(self, batch: "list[_Asked[Operation, Answer]]", operations: list[Operation]) -> None:
         run = _Run(batch, self._loop.time() + self._run_limit_s)
         self._runs.append(run)
-        operations = [asked.operation for asked in batch]
         try:
             run.give_up = self._start(operations, partial(self._told, run))
         except Exception:
