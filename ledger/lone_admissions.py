@@ -24,7 +24,7 @@ Words = Callable[[Admission], tuple[Any, ...]]
 class LoneAdmissions:
     """Remembers, for one partition, the shared parts of commands; bounded, emptied when full.
 
-    `words` tells those of the whole command of an admission that is alone in its run.
+    `words` tells those of the whole command of an admission of this partition that is alone in its run.
     """
 
     def __init__(self, keys: PartitionKeys, words: Words) -> None:
@@ -49,13 +49,23 @@ class LoneAdmissions:
             len(user_id),
         )
         form = self._forms.get(key)
-        if form is None:
+        return self._learn(key, admission, text) if form is None else self._fill(form, admission, text)
+
+    def _fill(self, form: tuple[str, list[str]], admission: Admission, text: str) -> bytes:
+        head, parts = form
+        request_key = self._keys.request(admission.user_id, admission.request_id)
+        return (
+            f"{head}{len(request_key)}\r\n{request_key}{admission.user_id.join(parts)}{len(text)}\r\n{text}\r\n"
+        ).encode()
+
+    def _learn(self, key: tuple[Any, ...], admission: Admission, text: str) -> bytes:
+        """Pack in the general way, and remember the form if it gives the very same bytes."""
+        packed, form = pack(self._words(admission)), self._form(admission)
+        if self._fill(form, admission, text) == packed:
             if len(self._forms) >= MAX_FORMS:
                 self._forms.clear()
-            form = self._forms[key] = self._form(admission)
-        head, parts = form
-        request_key = self._keys.request(user_id, admission.request_id)
-        return (f"{head}{len(request_key)}\r\n{request_key}{user_id.join(parts)}{len(text)}\r\n{text}\r\n").encode()
+            self._forms[key] = form
+        return packed
 
     def _form(self, admission: Admission) -> tuple[str, list[str]]:
         """Return what stands before the length of the request's key, and what stands between user ids after it."""

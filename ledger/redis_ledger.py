@@ -68,7 +68,9 @@ class RedisLedger:
         self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
         self._has_one_partition = partitions == 1
         self._shelves = [PlanShelf(keys) for keys in self._partitions]
-        self._lone_admissions = [LoneAdmissions(keys, self._lone_words) for keys in self._partitions]
+        self._lone_admissions = [
+            LoneAdmissions(keys, partial(self._lone_words, number)) for number, keys in enumerate(self._partitions)
+        ]
         self.places: list[Place | None] = [None] * partitions
         """Of each partition the place of the last `admit` or `resolve` that has returned; None: it changed nothing, and
         told no answer again."""
@@ -86,7 +88,8 @@ class RedisLedger:
         if not admissions:
             return []
         wait_ms = self._replica_wait_ms if _wants_replica(admissions) else 0
-        number, keys, arguments = self._admit_command(admissions)
+        number = self.partition_of(admissions[0].user_id)
+        keys, arguments = self._admit_command(number, admissions)
         return self._read_admitted(number, admissions, await self._run("admit", keys, arguments, wait_ms=wait_ms))
 
     def start_admit(self, admissions: Sequence[Admission], tell: TellAnswers[Admitted]) -> GiveUp | None:
@@ -95,24 +98,22 @@ class RedisLedger:
         if starter is None or first.plan.wait_for_replica or (not is_lone and _wants_replica(admissions)):
             return None
         number = self.partition_of(first.user_id)
-        packed = self._lone_admissions[number].pack(first) if is_lone else pack(self._admit_words(admissions))
+        packed = self._lone_admissions[number].pack(first) if is_lone else pack(self._admit_words(number, admissions))
         read = partial(self._read_admitted, number, admissions)
-        return self._start("admit", starter, packed, read, partial(self._admit_command, admissions), tell)
+        return self._start("admit", starter, packed, read, partial(self._admit_command, number, admissions), tell)
 
-    def _lone_words(self, admission: Admission) -> tuple[Any, ...]:
-        return self._admit_words([admission])
+    def _lone_words(self, number: int, admission: Admission) -> tuple[Any, ...]:
+        return self._admit_words(number, [admission])
 
-    def _admit_words(self, admissions: Sequence[Admission]) -> tuple[Any, ...]:
-        _, keys, arguments = self._admit_command(admissions)
-        return self._programs["admit"].first_words(keys, arguments)
+    def _admit_words(self, number: int, admissions: Sequence[Admission]) -> tuple[Any, ...]:
+        return self._programs["admit"].first_words(*self._admit_command(number, admissions))
 
-    def _admit_command(self, admissions: Sequence[Admission]) -> tuple[int, list[str], list[str | int]]:
-        number = self.partition_of(admissions[0].user_id)
+    def _admit_command(self, number: int, admissions: Sequence[Admission]) -> tuple[list[str], list[str | int]]:
         keys, batch = self._batch(number)
         for admission in admissions:
             batch.add_admission(admission)
         shared = batch.keys(keys.events, keys.due, keys.tiers, keys.lineage)
-        return number, shared, batch.arguments(keys.prefix, self._max_events)
+        return shared, batch.arguments(keys.prefix, self._max_events)
 
     def _read_admitted(self, number: int, admissions: Sequence[Admission], reply: list[Any]) -> list[Admitted]:
         self.places[number] = decode_place(reply.pop())
@@ -124,7 +125,8 @@ class RedisLedger:
         """Settle, release, extend, expire and record in one partition (``lua/resolve.lua``)."""
         if not resolutions:
             return []
-        number, keys, arguments = self._resolve_command(resolutions)
+        number = self.partition_of(resolutions[0].user_id)
+        keys, arguments = self._resolve_command(number, resolutions)
         return self._read_resolved(number, resolutions, await self._run("resolve", keys, arguments))
 
     def start_resolve(self, resolutions: Sequence[Resolution], tell: TellAnswers[Resolved]) -> GiveUp | None:
@@ -132,18 +134,18 @@ class RedisLedger:
         starter = self._starter("resolve")
         if starter is None:
             return None
-        number, keys, arguments = command = self._resolve_command(resolutions)
-        packed = pack(self._programs["resolve"].first_words(keys, arguments))
+        number = self.partition_of(resolutions[0].user_id)
+        command = self._resolve_command(number, resolutions)
+        packed = pack(self._programs["resolve"].first_words(*command))
         read = partial(self._read_resolved, number, resolutions)
         return self._start("resolve", starter, packed, read, lambda: command, tell)
 
-    def _resolve_command(self, resolutions: Sequence[Resolution]) -> tuple[int, list[str], list[str | int]]:
-        number = self.partition_of(resolutions[0].user_id)
+    def _resolve_command(self, number: int, resolutions: Sequence[Resolution]) -> tuple[list[str], list[str | int]]:
         keys, batch = self._batch(number)
         for resolution in resolutions:
             batch.add_resolution(resolution)
         shared = batch.keys(keys.events, keys.due, keys.tiers, keys.lineage, keys.unattributed)
-        return number, shared, batch.arguments(keys.prefix, self._max_events)
+        return shared, batch.arguments(keys.prefix, self._max_events)
 
     def _read_resolved(self, number: int, resolutions: Sequence[Resolution], reply: list[Any]) -> list[Resolved]:
         *replies, place = reply
@@ -240,7 +242,7 @@ class RedisLedger:
         starter: Starter,
         packed: bytes,
         read: Callable[[list[Any]], list[Answer]],
-        command: Callable[[], tuple[int, list[str], list[Any]]],
+        command: Callable[[], tuple[list[str], list[Any]]],
         tell: TellAnswers[Answer],
     ) -> GiveUp | None:
         """Send a program at once, and return what gives it up; None if that takes waiting: then nothing was sent.
@@ -250,8 +252,7 @@ class RedisLedger:
         """
 
         async def go_on(error: Exception) -> list[Answer]:
-            _, keys, arguments = command()
-            return read(await self._run(name, keys, arguments, failed=error))
+            return read(await self._run(name, *command(), failed=error))
 
         def told(reply: Any) -> None:
             if isinstance(reply, Exception):

@@ -1,5 +1,6 @@
 """The command of a lone check or reserve is, byte for byte, what the general way packs."""
 
+import contextlib
 from itertools import product
 from typing import Any
 
@@ -11,6 +12,7 @@ from ledger.keys import PartitionKeys
 from ledger.lone_admissions import LoneAdmissions, pack
 from ledger.operations import Admission, sent_text
 from ledger.plans import Plan, compile_plan
+from ledger.redis_ledger import RedisLedger
 from ledger.script_arguments import Batch, PlanShelf
 from tests.support.ledger_under_test import NOON_MS, rule, rules, template
 
@@ -81,10 +83,10 @@ def test_what_calls_share_is_packed_once() -> None:
     packed, plan = Packed(), plan_of("u", "pro")
     for number in range(10):
         packed.lone.pack(admission_of(plan, f"user-{number}", f"request-{number}" * (number + 1)))
-    assert 1 == packed.words_asked
+    assert 2 == packed.words_asked  # The first is packed both ways, to see that they agree.
     for number in range(10):
         packed.lone.pack(admission_of(plan_of("alice", "pro"), "alice", str(number)))
-    assert 11 == packed.words_asked
+    assert 12 == packed.words_asked
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,3 +96,44 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         packed.lone.pack(admission_of(plan, "u", "r", group=f"group-{number}"))
         assert 4 >= len(packed.lone._forms)
+
+
+def test_a_form_that_does_not_fit_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should the layout ever be another than this module knows, commands are packed the general way."""
+    packed, admission = Packed(), admission_of(plan_of("u", "pro"), "u", "r")
+    monkeypatch.setattr(LoneAdmissions, "_form", lambda *_: ("*1", ["wrong"]))
+    for _ in range(3):
+        assert pack(packed.words(admission)) == packed.lone.pack(admission)
+    assert {} == packed.lone._forms
+
+
+class Connection:
+    """Notes what is sent, by either way."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def start(self, packed: bytes, _tell: Any) -> Any:
+        """Take a packed command."""
+        self.sent.append(packed)
+        return lambda _error: None
+
+    async def execute_command(self, *words: Any, **_options: Any) -> Any:
+        """Take a command's words."""
+        self.sent.append(pack(words))
+        return [[]]
+
+
+async def test_each_partition_has_its_own() -> None:
+    """Catches a shared part that was learnt for a stand-in's partition."""
+    connection = Connection()
+    ledger = RedisLedger(connection, workspace="w", partitions=8, connections={"admit": connection})
+    for number in range(40):
+        user_id = f"user-{number}"
+        admission = admission_of(plan_of(user_id, "pro"), user_id, "r-1")
+        ledger.start_admit([admission], lambda _told: None)
+        with contextlib.suppress(ValueError):
+            await ledger.admit([admission])
+        started, general = connection.sent[-2:]
+        assert general == started
+    assert all(lone._forms for lone in ledger._lone_admissions)
