@@ -20,7 +20,7 @@ from ledger.restores import Restore, Restored
 from ledger.script_answers import decode_adjustment, decode_admission, decode_resolution, decode_usage
 from ledger.script_arguments import Batch, PlanShelf
 from ledger.script_connection import NotReplicated
-from ledger.scripts import CommandRunner, Failed, GiveUp, Replicated, Script, Starter, load_script
+from ledger.scripts import CommandRunner, GiveUp, Replicated, Script, Starter, load_script
 from ledger.store_commands import is_out_of_service
 
 Answer = TypeVar("Answer")
@@ -279,12 +279,10 @@ class RedisLedger:
     ) -> Any:
         """Run a program; with `failed` it was sent once, and that is what came of it."""
         runner = self._connections.get(name, self._client)
-        if failed is not None:
-            runner = Failed(runner, failed)
         if wait_ms:
             runner = Replicated(runner, wait_ms)
         try:
-            return await self._run_again_if_lost(name, runner, keys, arguments, repeats)
+            return await self._run_again_if_lost(name, runner, keys, arguments, repeats, failed)
         except NotReplicated as error:
             raise StoreUnavailable("no replica has the charge", code="not_replicated") from error
         except OutOfMemoryError as error:
@@ -297,14 +295,20 @@ class RedisLedger:
             raise StoreUnavailable(f"the store did not answer {name}") from error
 
     async def _run_again_if_lost(
-        self, name: str, runner: CommandRunner, keys: list[str], arguments: list[Any], repeats: int
+        self,
+        name: str,
+        runner: CommandRunner,
+        keys: list[str],
+        arguments: list[Any],
+        repeats: int,
+        failed: Exception | None,
     ) -> Any:
         """Run a program; once more when the connection was lost, as an idle one is that the server has closed.
 
         The first run may have happened: the programs know their request ids, so that a repeat is a replay.
         """
         try:
-            return await self._programs[name].run(runner, keys, arguments)
+            return await self._programs[name].run(runner, keys, arguments, failed=failed)
         except RedisConnectionError:
             if not repeats:
                 raise

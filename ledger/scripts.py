@@ -57,21 +57,6 @@ class Starter(Protocol):
         ...
 
 
-class Failed:
-    """A `CommandRunner` whose first command has failed already; it sends those that follow."""
-
-    def __init__(self, runner: CommandRunner, error: Exception) -> None:
-        self._runner = runner
-        self._error: Exception | None = error
-
-    async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Raise the error once, then send commands."""
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        return await self._runner.execute_command(*args, **options)
-
-
 class Replicated:
     """A `CommandRunner` that answers programs only once a replica has what they wrote."""
 
@@ -97,17 +82,25 @@ class Script:
         self.library = _as_library(source, self.function)
         self.has_functions = True
 
-    async def run(self, client: CommandRunner, keys: list[str], arguments: list[Any]) -> Any:
-        """Run the program once and return its reply. Redis' errors pass through; a repeat needs the same ids."""
-        words = (len(keys), *keys, *arguments)
+    async def run(
+        self, client: CommandRunner, keys: list[str], arguments: list[Any], *, failed: Exception | None = None
+    ) -> Any:
+        """Run the program once and return its reply. Redis' errors pass through; a repeat needs the same ids.
+
+        With `failed` the `first_words` were sent already, and this is what came of them.
+        """
+        words, error = (len(keys), *keys, *arguments), failed
         for _ in range(MAX_LOADS):
-            if not self.has_functions:
-                break
-            try:
-                return await client.execute_command("FCALL", self.function, *words)
-            except ResponseError as error:
-                if not await self._can_go_on(client, error):
-                    raise
+            if error is None:
+                if not self.has_functions:
+                    break
+                try:
+                    return await client.execute_command("FCALL", self.function, *words)
+                except ResponseError as refusal:
+                    error = refusal
+            if not isinstance(error, ResponseError) or not await self._can_go_on(client, error):
+                raise error
+            error = None
         return await self._run_as_script(client, words)
 
     def first_words(self, keys: list[str], arguments: list[Any]) -> tuple[Any, ...]:
