@@ -10,12 +10,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 from ledger.errors import StoreError, StoreNotAsked, StoreOverloaded, StoreUnavailable
+from sidecar.asked import Asked, answer_all, settle
 from sidecar.breaker import Breaker
 
 Operation = TypeVar("Operation")
@@ -47,40 +48,6 @@ class LaneLimits:
     deadline_s: float
 
 
-class _Asked(Generic[Operation, Answer]):
-    """An operation and who hears its answer, until somebody did; `future` if it is one, which may be cancelled."""
-
-    __slots__ = ("deadline_s", "future", "operation", "tell")
-
-    def __init__(
-        self,
-        operation: Operation,
-        tell: Callable[[Answer | StoreError], None],
-        deadline_s: float,
-        future: "asyncio.Future[Answer] | None",
-    ) -> None:
-        self.operation = operation
-        self.tell: Callable[[Answer | StoreError], None] | None = tell
-        self.deadline_s = deadline_s
-        self.future = future
-
-    @property
-    def is_wanted(self) -> bool:
-        """Say whether somebody still waits for the answer."""
-        return self.tell is not None and (self.future is None or not self.future.done())
-
-    def answer(self, answer: Answer | StoreError) -> None:
-        """Tell the answer, unless there was one before."""
-        tell = self.tell
-        if tell is None:
-            return
-        self.tell = self.future = None
-        try:
-            tell(answer)
-        except Exception:
-            log.exception("an answer could not be told")
-
-
 class _Run(Generic[Operation, Answer]):
     """A batch that was sent: since when, by the performance counter, and until when it may take, by the loop's time.
 
@@ -89,7 +56,7 @@ class _Run(Generic[Operation, Answer]):
 
     __slots__ = ("batch", "due_s", "give_up", "started_s")
 
-    def __init__(self, batch: "list[_Asked[Operation, Answer]]", due_s: float) -> None:
+    def __init__(self, batch: "list[Asked[Operation, Answer]]", due_s: float) -> None:
         self.batch = batch
         self.started_s = time.perf_counter()
         self.due_s = due_s
@@ -122,8 +89,8 @@ class Lane(Generic[Operation, Answer]):
         self._observe = observe
         self._breaker = breaker
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Asked[Operation, Answer]] = deque()
-        self._asked: deque[_Asked[Operation, Answer]] = deque()
+        self._queue: deque[Asked[Operation, Answer]] = deque()
+        self._asked: deque[Asked[Operation, Answer]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._is_turn_open = False
         self._runs: list[_Run[Operation, Answer]] = []
@@ -143,7 +110,7 @@ class Lane(Generic[Operation, Answer]):
         nothing was sent.
         """
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self._add(operation, partial(_settle, future), future)
+        self._add(operation, partial(settle, future), future)
         return future
 
     def ask(self, operation: Operation, tell: Callable[[Answer | StoreError], None]) -> None:
@@ -160,7 +127,7 @@ class Lane(Generic[Operation, Answer]):
             self._breaker.check()
         if len(self._queue) >= self._limits.max_queue:
             raise StoreOverloaded("too many operations wait for the store")
-        asked = _Asked(operation, tell, self._loop.time() + self._limits.deadline_s, future)
+        asked = Asked(operation, tell, self._loop.time() + self._limits.deadline_s, future)
         self._queue.append(asked)
         self._asked.append(asked)
         if self._timer is None:
@@ -204,7 +171,7 @@ class Lane(Generic[Operation, Answer]):
         waiting = len(self._queue)
         return min(max(SMALL_BATCH, -(-waiting // SHARE)), waiting, self._limits.max_batch)
 
-    def _send(self, batch: "list[_Asked[Operation, Answer]]", operations: list[Operation]) -> None:
+    def _send(self, batch: "list[Asked[Operation, Answer]]", operations: list[Operation]) -> None:
         run = _Run(batch, self._loop.time() + self._run_limit_s)
         self._runs.append(run)
         try:
@@ -248,7 +215,7 @@ class Lane(Generic[Operation, Answer]):
             self._drained.set_result(None)
             self._drained = None
 
-    def _serve(self, batch: "list[_Asked[Operation, Answer]]", answers: list[Answer]) -> None:
+    def _serve(self, batch: "list[Asked[Operation, Answer]]", answers: list[Answer]) -> None:
         for asked, answer in zip(batch, answers, strict=True):
             asked.answer(answer)
         self._forget_answered()
@@ -277,7 +244,7 @@ class Lane(Generic[Operation, Answer]):
             late.append(self._asked.popleft())
         if self._asked:
             self._timer = self._loop.call_at(self._asked[0].deadline_s, self._give_up)
-        _answer_all(late, StoreUnavailable("the store did not answer within the deadline"))
+        answer_all(late, StoreUnavailable("the store did not answer within the deadline"))
 
     def _forget_answered(self) -> None:
         """Let go of what is answered: its memory must not wait for a deadline that nobody waits for any more."""
@@ -308,7 +275,7 @@ class Lane(Generic[Operation, Answer]):
             self._take(run, answers)
 
     async def _answers(
-        self, batch: "list[_Asked[Operation, Answer]]", rest: Callable[[], Awaitable[list[Answer]]], due_s: float
+        self, batch: "list[Asked[Operation, Answer]]", rest: Callable[[], Awaitable[list[Answer]]], due_s: float
     ) -> list[Answer] | None:
         """Return the answers to a batch; None if they were told already, as those of a failure are."""
         try:
@@ -326,7 +293,7 @@ class Lane(Generic[Operation, Answer]):
             raise
         return None
 
-    async def _answer_singly(self, batch: "list[_Asked[Operation, Answer]]") -> None:
+    async def _answer_singly(self, batch: "list[Asked[Operation, Answer]]") -> None:
         """Repeat a batch that the store refused as a whole, one by one: one broken key must not fail the others."""
         for asked in batch:
             if asked.is_wanted:
@@ -337,27 +304,13 @@ class Lane(Generic[Operation, Answer]):
                     asked.answer(answers[0])
                 self._observe(1, time.perf_counter() - started_s)
 
-    def _fail(self, batch: "list[_Asked[Operation, Answer]]", error: StoreError) -> None:
+    def _fail(self, batch: "list[Asked[Operation, Answer]]", error: StoreError) -> None:
         """Fail a batch, and if the store did not answer, with it all that waits behind it for the same silence."""
-        _answer_all(batch, error)
+        answer_all(batch, error)
         if error.code == StoreUnavailable.code:
             self._breaker.fail(error)
             self._refuse_waiting()
 
     def _refuse_waiting(self) -> None:
         waiting, self._queue = self._queue, deque()
-        _answer_all(waiting, StoreNotAsked("the store is not answering; nothing was sent"))
-
-
-def _settle(future: "asyncio.Future[Any]", answer: Any) -> None:
-    if future.done():
-        return
-    if isinstance(answer, StoreError):
-        future.set_exception(answer)
-    else:
-        future.set_result(answer)
-
-
-def _answer_all(batch: Iterable[_Asked[Any, Any]], error: StoreError) -> None:
-    for asked in batch:
-        asked.answer(error)
+        answer_all(waiting, StoreNotAsked("the store is not answering; nothing was sent"))
