@@ -14,15 +14,18 @@ def parse_name(value: object, *, field: str, refuse_any_tier: bool = False) -> s
 
     Raises `InvalidInput` naming `field`; with `refuse_any_tier` also for ``*``, which names a template and nobody.
     """
-    name = _parse_text(value, field, MAX_NAME_LENGTH)
-    if refuse_any_tier and name == ANY_TIER:
+    if not (isinstance(value, str) and 0 < len(value) <= MAX_NAME_LENGTH and value.isprintable()):
+        raise _fault_of_text(value, field, MAX_NAME_LENGTH)
+    if refuse_any_tier and value == ANY_TIER:
         raise InvalidInput(f"{field} must not be {ANY_TIER!r}, which stands for every tier in a template", field=field)
-    return name
+    return value
 
 
 def parse_request_id(value: object, *, field: str = "request_id") -> str:
     """Return a request id: text of 1-128 printable characters. Raises `InvalidInput` naming `field`."""
-    return _parse_text(value, field, MAX_REQUEST_ID_LENGTH)
+    if not (isinstance(value, str) and 0 < len(value) <= MAX_REQUEST_ID_LENGTH and value.isprintable()):
+        raise _fault_of_text(value, field, MAX_REQUEST_ID_LENGTH)
+    return value
 
 
 def is_name(value: object, max_length: int = MAX_NAME_LENGTH) -> TypeGuard[str]:
@@ -33,13 +36,11 @@ def is_name(value: object, max_length: int = MAX_NAME_LENGTH) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= max_length and value.isprintable()
 
 
-def _parse_text(value: object, field: str, max_length: int) -> str:
-    if is_name(value, max_length):
-        return value
+def _fault_of_text(value: object, field: str, max_length: int) -> InvalidInput:
     if not isinstance(value, str):
-        raise InvalidInput(f"{field} must be text", field=field)
+        return InvalidInput(f"{field} must be text", field=field)
     if not value:
-        raise InvalidInput(f"{field} must not be empty", field=field)
+        return InvalidInput(f"{field} must not be empty", field=field)
     if len(value) > max_length:
-        raise InvalidInput(f"{field} has more than {max_length} characters", field=field)
-    raise InvalidInput(f"{field} has characters that cannot be printed", field=field)
+        return InvalidInput(f"{field} has more than {max_length} characters", field=field)
+    return InvalidInput(f"{field} has characters that cannot be printed", field=field)

@@ -1,8 +1,9 @@
 """The ledger in Redis: one method per program in ``lua/``."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, NoReturn, TypeVar
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
@@ -11,6 +12,7 @@ from ledger.adjustments import Adjusted, Adjustment
 from ledger.decisions import EVENT_RETENTION_MS, StalePlan, UserUsage
 from ledger.errors import StoreFull, StoreUnavailable
 from ledger.keys import PartitionKeys, partition_of
+from ledger.lone_admissions import LoneAdmissions, pack
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.places import Lineage, Place, decode_lineage, decode_place
 from ledger.plans import Plan
@@ -18,8 +20,12 @@ from ledger.restores import Restore, Restored
 from ledger.script_answers import decode_adjustment, decode_admission, decode_resolution, decode_usage
 from ledger.script_arguments import Batch, PlanShelf
 from ledger.script_connection import NotReplicated
-from ledger.scripts import CommandRunner, Replicated, Script, load_script
+from ledger.scripts import CommandRunner, GiveUp, Replicated, Script, Starter, load_script
 from ledger.store_commands import is_out_of_service
+
+Answer = TypeVar("Answer")
+TellAnswers = Callable[[list[Answer] | Callable[[], Awaitable[list[Answer]]]], None]
+"""Hears the answers of a program, in order, or what gets them because the first reply was an error."""
 
 DEFAULT_REPLICA_WAIT_MS: Final = 80
 DEFAULT_MAX_EVENTS: Final = 1_000_000
@@ -55,18 +61,23 @@ class RedisLedger:
     ) -> None:
         self._client = client
         self._connections = connections or {}
+        self._starters = {name: each for name, each in self._connections.items() if isinstance(each, Starter)}
         self._replica_wait_ms = replica_wait_ms
         self._max_events = max_events
         self._programs = programs or load_programs()
         self._partitions = [PartitionKeys.of(workspace, number) for number in range(partitions)]
+        self._has_one_partition = partitions == 1
         self._shelves = [PlanShelf(keys) for keys in self._partitions]
+        self._lone_admissions = [
+            LoneAdmissions(keys, partial(self._lone_words, number)) for number, keys in enumerate(self._partitions)
+        ]
         self.places: list[Place | None] = [None] * partitions
         """Of each partition the place of the last `admit` or `resolve` that has returned; None: it changed nothing, and
         told no answer again."""
 
     def partition_of(self, user_id: str) -> int:
         """Return the partition of a user."""
-        return partition_of(user_id, len(self._partitions))
+        return 0 if self._has_one_partition else partition_of(user_id, len(self._partitions))
 
     def _batch(self, number: int) -> tuple[PartitionKeys, Batch]:
         keys = self._partitions[number]
@@ -76,28 +87,68 @@ class RedisLedger:
         """Decide checks and reserves of one partition (``lua/admit.lua``)."""
         if not admissions:
             return []
+        wait_ms = self._replica_wait_ms if _wants_replica(admissions) else 0
         number = self.partition_of(admissions[0].user_id)
+        keys, arguments = self._admit_command(number, admissions)
+        return self._read_admitted(number, admissions, await self._run("admit", keys, arguments, wait_ms=wait_ms))
+
+    def start_admit(self, admissions: Sequence[Admission], tell: TellAnswers[Admitted]) -> GiveUp | None:
+        """Send what `admit` sends, if that can be done at once; see `_start`."""
+        starter, first, is_lone = self._starter("admit"), admissions[0], len(admissions) == 1
+        if starter is None or first.plan.wait_for_replica or (not is_lone and _wants_replica(admissions)):
+            return None
+        number = self.partition_of(first.user_id)
+        packed = self._lone_admissions[number].pack(first) if is_lone else pack(self._admit_words(number, admissions))
+        read = partial(self._read_admitted, number, admissions)
+        return self._start("admit", starter, packed, read, partial(self._admit_command, number, admissions), tell)
+
+    def _lone_words(self, number: int, admission: Admission) -> tuple[Any, ...]:
+        return self._admit_words(number, [admission])
+
+    def _admit_words(self, number: int, admissions: Sequence[Admission]) -> tuple[Any, ...]:
+        return self._programs["admit"].first_words(*self._admit_command(number, admissions))
+
+    def _admit_command(self, number: int, admissions: Sequence[Admission]) -> tuple[list[str], list[str | int]]:
         keys, batch = self._batch(number)
         for admission in admissions:
             batch.add_admission(admission)
-        arguments = batch.arguments(keys.prefix, self._max_events)
-        shared = (keys.events, keys.due, keys.tiers, keys.lineage)
-        wait_ms = self._replica_wait_ms if any(each.plan.wait_for_replica for each in admissions) else 0
-        *replies, place = await self._run("admit", batch.keys(*shared), arguments, wait_ms=wait_ms)
-        self.places[number] = decode_place(place)
-        return [decode_admission(*pair) for pair in zip(admissions, replies, strict=True)]
+        shared = batch.keys(keys.events, keys.due, keys.tiers, keys.lineage)
+        return shared, batch.arguments(keys.prefix, self._max_events)
+
+    def _read_admitted(self, number: int, admissions: Sequence[Admission], reply: list[Any]) -> list[Admitted]:
+        self.places[number] = decode_place(reply.pop())
+        if len(admissions) == len(reply) == 1:
+            return [decode_admission(admissions[0], reply[0])]
+        return [decode_admission(*pair) for pair in zip(admissions, reply, strict=True)]
 
     async def resolve(self, resolutions: Sequence[Resolution]) -> list[Resolved]:
         """Settle, release, extend, expire and record in one partition (``lua/resolve.lua``)."""
         if not resolutions:
             return []
         number = self.partition_of(resolutions[0].user_id)
+        keys, arguments = self._resolve_command(number, resolutions)
+        return self._read_resolved(number, resolutions, await self._run("resolve", keys, arguments))
+
+    def start_resolve(self, resolutions: Sequence[Resolution], tell: TellAnswers[Resolved]) -> GiveUp | None:
+        """Send what `resolve` sends, if that can be done at once; see `_start`."""
+        starter = self._starter("resolve")
+        if starter is None:
+            return None
+        number = self.partition_of(resolutions[0].user_id)
+        command = self._resolve_command(number, resolutions)
+        packed = pack(self._programs["resolve"].first_words(*command))
+        read = partial(self._read_resolved, number, resolutions)
+        return self._start("resolve", starter, packed, read, lambda: command, tell)
+
+    def _resolve_command(self, number: int, resolutions: Sequence[Resolution]) -> tuple[list[str], list[str | int]]:
         keys, batch = self._batch(number)
         for resolution in resolutions:
             batch.add_resolution(resolution)
-        arguments = batch.arguments(keys.prefix, self._max_events)
-        shared = (keys.events, keys.due, keys.tiers, keys.lineage, keys.unattributed)
-        *replies, place = await self._run("resolve", batch.keys(*shared), arguments)
+        shared = batch.keys(keys.events, keys.due, keys.tiers, keys.lineage, keys.unattributed)
+        return shared, batch.arguments(keys.prefix, self._max_events)
+
+    def _read_resolved(self, number: int, resolutions: Sequence[Resolution], reply: list[Any]) -> list[Resolved]:
+        *replies, place = reply
         self.places[number] = decode_place(place)
         return [decode_resolution(*pair) for pair in zip(resolutions, replies, strict=True)]
 
@@ -181,14 +232,57 @@ class RedisLedger:
         seconds, microseconds = await self._command("TIME")
         return int(seconds) * 1000 + int(microseconds) // 1000
 
+    def _starter(self, name: str) -> Starter | None:
+        """Return a connection that may be able to send a program at once."""
+        return self._starters.get(name) if self._programs[name].has_functions else None
+
+    def _start(
+        self,
+        name: str,
+        starter: Starter,
+        packed: bytes,
+        read: Callable[[list[Any]], list[Answer]],
+        command: Callable[[], tuple[list[str], list[Any]]],
+        tell: TellAnswers[Answer],
+    ) -> GiveUp | None:
+        """Send a program at once, and return what gives it up; None if that takes waiting: then nothing was sent.
+
+        `tell` hears the answers, in a later step; or what gets them, and raises as the program's own method does,
+        where the first reply is an error. `command` tells what was packed.
+        """
+
+        async def go_on(error: Exception) -> list[Answer]:
+            return read(await self._run(name, *command(), failed=error))
+
+        def told(reply: Any) -> None:
+            if isinstance(reply, Exception):
+                tell(partial(go_on, reply))
+                return
+            try:
+                answers = read(reply)
+            except Exception as error:
+                tell(partial(_raise, error))
+            else:
+                tell(answers)
+
+        return starter.start(packed, told)
+
     async def _run(
-        self, name: str, keys: list[str], arguments: list[Any], *, repeats: int = 1, wait_ms: int = 0
+        self,
+        name: str,
+        keys: list[str],
+        arguments: list[Any],
+        *,
+        repeats: int = 1,
+        wait_ms: int = 0,
+        failed: Exception | None = None,
     ) -> Any:
+        """Run a program; with `failed` it was sent once, and that is what came of it."""
         runner = self._connections.get(name, self._client)
         if wait_ms:
             runner = Replicated(runner, wait_ms)
         try:
-            return await self._run_again_if_lost(name, runner, keys, arguments, repeats)
+            return await self._run_again_if_lost(name, runner, keys, arguments, repeats, failed)
         except NotReplicated as error:
             raise StoreUnavailable("no replica has the charge", code="not_replicated") from error
         except OutOfMemoryError as error:
@@ -201,14 +295,20 @@ class RedisLedger:
             raise StoreUnavailable(f"the store did not answer {name}") from error
 
     async def _run_again_if_lost(
-        self, name: str, runner: CommandRunner, keys: list[str], arguments: list[Any], repeats: int
+        self,
+        name: str,
+        runner: CommandRunner,
+        keys: list[str],
+        arguments: list[Any],
+        repeats: int,
+        failed: Exception | None,
     ) -> Any:
         """Run a program; once more when the connection was lost, as an idle one is that the server has closed.
 
         The first run may have happened: the programs know their request ids, so that a repeat is a replay.
         """
         try:
-            return await self._programs[name].run(runner, keys, arguments)
+            return await self._programs[name].run(runner, keys, arguments, failed=failed)
         except RedisConnectionError:
             if not repeats:
                 raise
@@ -219,6 +319,14 @@ class RedisLedger:
             return await self._client.execute_command(*words)
         except (RedisError, OSError) as error:
             raise StoreUnavailable(f"the store did not answer {words[0]}") from error
+
+
+def _wants_replica(admissions: Sequence[Admission]) -> bool:
+    return any(admission.plan.wait_for_replica for admission in admissions)
+
+
+async def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _fields(reply: Any) -> dict[bytes, bytes]:

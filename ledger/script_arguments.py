@@ -99,10 +99,18 @@ def _text(number: int | None) -> str:
 
 def _rare_fields(admission: Admission) -> str:
     """Return what most admissions have not: meta, a refusal that is decided already, a usage without a price."""
-    if not (admission.meta or admission.refusal or admission.unpriced):
-        return ""
     budget = 0 if admission.refusal_budget is None else admission.refusal_budget + 1
     return FIELD.join((admission.meta, admission.refusal or "", str(budget), "1" if admission.unpriced else "0"))
+
+
+def admission_text(admission: Admission, label: int, plan: int) -> str:
+    """Return the argument of one check or reserve (``lua/admit.lua``), by the numbers of its label and plan."""
+    has_rare = admission.meta or admission.refusal or admission.unpriced
+    return (
+        f"{label}{ROW}{plan}{ROW}{admission.request_id}{ROW}{admission.user_id}{ROW}{admission.amount_nanos}{ROW}"
+        f"{admission.sent}{ROW}{admission.not_after_ms}{ROW}{admission.input_tokens or ''}{ROW}"
+        f"{admission.output_tokens or ''}{ROW}{admission.attempt}{ROW}{_rare_fields(admission) if has_rare else ''}"
+    )
 
 
 class PlanShelf:
@@ -180,20 +188,8 @@ class Batch:
         """Add a check or a reserve (``lua/admit.lua``)."""
         plan, frame_number, frame = self._add_plan(admission.plan)
         label = self._add_label(frame_number, admission.operation, admission.ttl_ms, admission)
-        fields = (
-            str(label),
-            str(plan),
-            admission.request_id,
-            admission.user_id,
-            str(admission.amount_nanos),
-            admission.sent,
-            str(admission.not_after_ms),
-            str(admission.input_tokens or ""),
-            str(admission.output_tokens or ""),
-            admission.attempt,
-            _rare_fields(admission),
-        )
-        self._add(admission.user_id, admission.request_id, frame, ROW.join(fields))
+        text = admission_text(admission, label, plan)
+        self._add(admission.user_id, admission.request_id, frame, text)
 
     def add_resolution(self, resolution: Resolution) -> None:
         """Add a settle, release, extend, expire or record (``lua/resolve.lua``)."""

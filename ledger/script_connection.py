@@ -6,14 +6,18 @@ a store that did not answer in time is to be asked anew; so no reply can reach t
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
 from redis._parsers import BaseParser
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+
+from ledger.scripts import GiveUp, Tell
 
 if TYPE_CHECKING:
     import redis.asyncio as redis
@@ -23,6 +27,8 @@ REPLY_LIMIT_S: Final = 15.0
 _ASKING: Final = hiredis.pack_command(("ASKING",))
 
 Reply = asyncio.Future[Any]
+
+log = logging.getLogger("spendgate.store")
 
 
 class NotReplicated(ResponseError):
@@ -41,6 +47,14 @@ class ScriptConnection:
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
         self._waiting = 0
+
+    def start(self, packed: bytes, tell: Tell) -> GiveUp | None:
+        """Send one packed command at once, if nobody has to wait for the connection (`Starter.start`)."""
+        link = self._link
+        if link is None or link.is_lost or self._waiting:
+            return None
+        link.send_for(tell, packed)
+        return link.lose
 
     async def execute_command(self, *words: Any, asking: bool = False, wait_ms: int = 0, **_options: Any) -> Any:
         """Send one command and return its reply; raises redis-py's errors.
@@ -71,8 +85,6 @@ class ScriptConnection:
                 self._waiting -= 1
         else:
             replies = [link.send(command) for command in packed]
-        for reply in replies[1:]:
-            reply.add_done_callback(_ignore)
         try:
             return [await reply for reply in replies]
         except asyncio.CancelledError as error:
@@ -107,7 +119,8 @@ class _Link(asyncio.Protocol):
         self._transport = self._writer.transport
         self._transport.set_protocol(self)
         self._parser = hiredis.Reader(replyError=BaseParser.parse_error)
-        self._pending: deque[Reply] = deque()
+        self._pending: deque[Tell] = deque()
+        self._handed_out = 0
         self._loop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
         self.is_lost = False
@@ -115,11 +128,15 @@ class _Link(asyncio.Protocol):
     def send(self, packed: bytes) -> Reply:
         """Send a command; the reply fails with redis-py's errors."""
         reply: Reply = self._loop.create_future()
-        self._pending.append(reply)
-        if self._watch is None:
-            self._watch = self._loop.call_later(REPLY_LIMIT_S, self._give_up, self._pending[0])
-        self._transport.write(packed)
+        self.send_for(partial(_settle, reply), packed)
         return reply
+
+    def send_for(self, tell: Tell, packed: bytes) -> None:
+        """Send a command; `tell` hears the reply, or redis-py's error."""
+        self._pending.append(tell)
+        if self._watch is None:
+            self._watch = self._loop.call_later(REPLY_LIMIT_S, self._give_up, self._handed_out)
+        self._transport.write(packed)
 
     def data_received(self, data: bytes) -> None:
         """Hand out replies, in the order of the commands."""
@@ -133,27 +150,23 @@ class _Link(asyncio.Protocol):
     def _hand_out(self, answer: Any) -> None:
         if isinstance(answer, hiredis.PushNotification):
             return
-        reply = self._pending.popleft()
-        if reply.done():
-            return
-        if isinstance(answer, Exception):
-            reply.set_exception(answer)
-        else:
-            reply.set_result(answer)
+        tell = self._pending.popleft()
+        self._handed_out += 1
+        _tell(tell, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what is owed: whatever was sent may have run."""
         self.lose(exc or ConnectionResetError("the server closed it"))
 
-    def _give_up(self, reply: Reply) -> None:
+    def _give_up(self, handed_out: int) -> None:
         """End a link whose reply is owed for too long; look again at the one that is owed now. One timer at a time."""
         self._watch = None
         if not self._pending:
             return
-        if self._pending[0] is reply:
+        if self._handed_out == handed_out:
             self.lose(TimeoutError("no reply"))
         else:
-            self._watch = self._loop.call_later(REPLY_LIMIT_S, self._give_up, self._pending[0])
+            self._watch = self._loop.call_later(REPLY_LIMIT_S, self._give_up, self._handed_out)
 
     def lose(self, error: BaseException) -> None:
         """Close a link that can no longer be trusted."""
@@ -162,15 +175,25 @@ class _Link(asyncio.Protocol):
         self.is_lost = True
         if self._watch is not None:
             self._watch.cancel()
-        pending, self._pending = self._pending, deque()
-        for reply in pending:
-            if not reply.done():
-                reply.set_exception(RedisConnectionError(f"the connection was lost before the reply came: {error}"))
-                reply.exception()  # Marked as seen: the caller may have gone.
         self._transport.abort()
+        pending, self._pending = self._pending, deque()
+        for tell in pending:
+            _tell(tell, RedisConnectionError(f"the connection was lost before the reply came: {error}"))
 
 
-def _ignore(reply: Reply) -> None:
-    """Mark an error as seen that nobody waits for, because an earlier reply failed."""
-    if not reply.cancelled():
-        reply.exception()
+def _tell(tell: Tell, answer: Any) -> None:
+    """Tell a reply; a bug of whoever hears it must not cost the others theirs."""
+    try:
+        tell(answer)
+    except Exception:
+        log.exception("a reply could not be told")
+
+
+def _settle(reply: Reply, answer: Any) -> None:
+    if reply.done():
+        return
+    if isinstance(answer, Exception):
+        reply.set_exception(answer)
+        reply.exception()  # Marked as seen: the caller may have gone.
+    else:
+        reply.set_result(answer)

@@ -8,9 +8,10 @@ A function is compiled once and keeps what it has parsed, where a script makes a
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
@@ -38,6 +39,24 @@ class CommandRunner(Protocol):
         ...
 
 
+Tell = Callable[[Any], None]
+"""Hears the reply to a command, or the error that redis-py would raise."""
+GiveUp = Callable[[BaseException], None]
+"""Ends the wait for a reply; whoever waited hears an error."""
+
+
+@runtime_checkable
+class Starter(Protocol):
+    """A `CommandRunner` that can often send without waiting for anything."""
+
+    def start(self, packed: bytes, tell: Tell) -> GiveUp | None:
+        """Send one packed command at once; `tell` hears the reply, in a later step. Return what gives it up.
+
+        None if it would have to wait, for a connection or for those who do: then nothing was sent.
+        """
+        ...
+
+
 class Replicated:
     """A `CommandRunner` that answers programs only once a replica has what they wrote."""
 
@@ -61,20 +80,32 @@ class Script:
         self.sha = hashlib.sha1(body.encode(), usedforsecurity=False).hexdigest()
         self.function = f"spendgate_{name}_{hashlib.sha256(source.encode()).hexdigest()[:_HASH_LENGTH]}"
         self.library = _as_library(source, self.function)
-        self._has_functions = True
+        self.has_functions = True
 
-    async def run(self, client: CommandRunner, keys: list[str], arguments: list[Any]) -> Any:
-        """Run the program once and return its reply. Redis' errors pass through; a repeat needs the same ids."""
-        words = (len(keys), *keys, *arguments)
+    async def run(
+        self, client: CommandRunner, keys: list[str], arguments: list[Any], *, failed: Exception | None = None
+    ) -> Any:
+        """Run the program once and return its reply. Redis' errors pass through; a repeat needs the same ids.
+
+        With `failed` the `first_words` were sent already, and this is what came of them.
+        """
+        words, error = (len(keys), *keys, *arguments), failed
         for _ in range(MAX_LOADS):
-            if not self._has_functions:
-                break
-            try:
-                return await client.execute_command("FCALL", self.function, *words)
-            except ResponseError as error:
-                if not await self._can_go_on(client, error):
-                    raise
+            if error is None:
+                if not self.has_functions:
+                    break
+                try:
+                    return await client.execute_command("FCALL", self.function, *words)
+                except ResponseError as refusal:
+                    error = refusal
+            if not isinstance(error, ResponseError) or not await self._can_go_on(client, error):
+                raise error
+            error = None
         return await self._run_as_script(client, words)
+
+    def first_words(self, keys: list[str], arguments: list[Any]) -> tuple[Any, ...]:
+        """Return the command that `run` sends first, while there are functions."""
+        return ("FCALL", self.function, len(keys), *keys, *arguments)
 
     async def _run_as_script(self, client: CommandRunner, words: tuple[Any, ...]) -> Any:
         try:
@@ -99,7 +130,7 @@ class Script:
         return True
 
     def _do_without_functions(self, error: ResponseError) -> None:
-        self._has_functions = False
+        self.has_functions = False
         log.warning("the store lets no functions be used (%s); %s runs as a script, which is slower", error, self.name)
 
 

@@ -179,39 +179,39 @@ class Enforcer:
             asked = self._ask(self._lane(call.admission), call.admission, deadline_s)
         except StoreError as error:
             return await self._without_store(call, error)
-        return await self._end_admit(call, asked)
+        try:
+            answer = await asked
+        except StoreError as error:
+            return await self._without_store(call, error)
+        return await self._end_admit(call, answer)
 
     def _start_admit(self, call: _Call, tell: Tell) -> None:
         try:
-            asked = self._lane(call.admission).submit(call.admission)
+            self._lane(call.admission).ask(call.admission, partial(self._admitted, call, tell))
         except StoreError as error:
             self._tell_later(self._without_store(call, error), tell)
-        else:
-            asked.add_done_callback(partial(self._admitted, call, tell))
 
-    def _admitted(self, call: _Call, tell: Tell, asked: "asyncio.Future[Admitted]") -> None:
-        if asked.exception() is None:
-            answer = asked.result()
-            if isinstance(answer, Decision):
-                try:
-                    self._decided(call, answer)
-                except Exception as error:
-                    tell(error)
-                else:
-                    tell(answer)
-                return
-        self._tell_later(self._end_admit(call, asked), tell)
+    def _admitted(self, call: _Call, tell: Tell, answer: Admitted) -> None:
+        if not isinstance(answer, Decision):
+            self._tell_later(self._end_admit(call, answer), tell)
+            return
+        answer.on_store_failure = call.admission.plan.on_store_failure
+        tell(answer)
+        self._decided(call, answer)  # Afterwards, because the caller need not wait for it.
 
-    async def _end_admit(self, call: _Call, asked: Awaitable[Admitted]) -> Decision:
+    async def _end_admit(self, call: _Call, answer: Admitted) -> Decision:
         try:
-            answer = await asked
+            if isinstance(answer, StoreError):
+                raise answer
             if isinstance(answer, StalePlan | TooLate):
                 answer = await self._ask_again(call, answer.store_ms)
         except StoreError as error:
             return await self._without_store(call, error)
-        if isinstance(answer, Decision):
-            return self._decided(call, answer)
-        raise answer
+        if not isinstance(answer, Decision):
+            raise answer
+        answer.on_store_failure = call.admission.plan.on_store_failure
+        self._decided(call, answer)
+        return answer
 
     async def _ask_again(self, call: _Call, store_ms: int) -> Decision | LedgerError:
         """Ask once more with a new plan: the store found this one stale, or its own time past `not_after`."""
@@ -224,20 +224,17 @@ class Enforcer:
         call.admission = again
         return answer
 
-    def _decided(self, call: _Call, decision: Decision) -> Decision:
-        """Take down what the store has decided."""
-        decision.on_store_failure = call.admission.plan.on_store_failure
+    def _decided(self, call: _Call, decision: Decision) -> None:
+        """Take down what was decided."""
         self._metrics.record_decision(decision, time.perf_counter() - call.started_s)
         self._learn(call.request, decision)
-        return decision
 
     async def _without_store(self, call: _Call, error: StoreError) -> Decision:
         """Decide by the rules' failure policy, and make it durable."""
         self._metrics.record_store_error(error.code)
         decision = await self._policy.decide(call.admission, error)
         decision = await self._journal.degraded(call.admission, decision, error)
-        self._metrics.record_decision(decision, time.perf_counter() - call.started_s)
-        self._learn(call.request, decision)
+        self._decided(call, decision)
         return decision
 
     def _learn(self, request: AdmitRequest, decision: Decision) -> None:
@@ -261,38 +258,28 @@ class Enforcer:
             asked = self._ask(self._lane_of(resolution), resolution, deadline_s)
         except StoreError as error:
             return await self._accept(request, resolution, error)
-        return await self._end_resolve(request, resolution, asked)
-
-    def _start_resolve(self, request: ResolveRequest, resolution: Resolution, tell: Tell) -> None:
-        try:
-            asked = self._lane_of(resolution).submit(resolution)
-        except StoreError as error:
-            self._tell_later(self._accept(request, resolution, error), tell)
-        else:
-            asked.add_done_callback(partial(self._resolved, request, resolution, tell))
-
-    def _resolved(
-        self, request: ResolveRequest, resolution: Resolution, tell: Tell, asked: "asyncio.Future[Resolved]"
-    ) -> None:
-        if asked.exception() is None:
-            answer = asked.result()
-            if isinstance(answer, Settlement):
-                try:
-                    self._settled(request, resolution, answer)
-                except Exception as error:
-                    tell(error)
-                else:
-                    tell(answer)
-                return
-        self._tell_later(self._end_resolve(request, resolution, asked), tell)
-
-    async def _end_resolve(
-        self, request: ResolveRequest, resolution: Resolution, asked: Awaitable[Resolved]
-    ) -> Settlement:
         try:
             answer = await asked
         except StoreError as error:
             return await self._accept(request, resolution, error)
+        return await self._end_resolve(request, resolution, answer)
+
+    def _start_resolve(self, request: ResolveRequest, resolution: Resolution, tell: Tell) -> None:
+        try:
+            self._lane_of(resolution).ask(resolution, partial(self._resolved, request, resolution, tell))
+        except StoreError as error:
+            self._tell_later(self._accept(request, resolution, error), tell)
+
+    def _resolved(self, request: ResolveRequest, resolution: Resolution, tell: Tell, answer: Resolved) -> None:
+        if not isinstance(answer, Settlement):
+            self._tell_later(self._end_resolve(request, resolution, answer), tell)
+            return
+        tell(answer)
+        self._settled(request, resolution, answer)  # Afterwards, because the caller need not wait for it.
+
+    async def _end_resolve(self, request: ResolveRequest, resolution: Resolution, answer: Resolved) -> Settlement:
+        if isinstance(answer, StoreError):
+            return await self._accept(request, resolution, answer)
         if isinstance(answer, LedgerError):
             raise answer
         if not isinstance(answer, Settlement):

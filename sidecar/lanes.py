@@ -1,21 +1,24 @@
 """The lanes of all partitions and the breakers in front of their stores: one for all, or on a Cluster one for each."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from ledger.background import Background
 from ledger.operations import Admission, Admitted, Resolution, Resolved
 from ledger.redis_ledger import RedisLedger
 from ledger.store_url import StoreKind, StoreUrl
 from sidecar.breaker import Breaker, BreakerLimits, BreakerState, Prober
-from sidecar.coalescer import Lane, LaneLimits
+from sidecar.coalescer import GiveUp, Lane, LaneLimits, Start, Told
 from sidecar.enforcer import Lanes
 from sidecar.journal import Journal
 from sidecar.metrics import Metrics
 from sidecar.settings import Settings
 from sidecar.store_clock import StoreClock
 from sidecar.store_watch import StoreWatch
+
+Operation = TypeVar("Operation")
+Answer = TypeVar("Answer")
 
 ANSWER_MARGIN_S: Final = 0.01
 """Kept of the deadline for encoding and sending an answer."""
@@ -46,26 +49,71 @@ def make_lanes(ledger: RedisLedger, settings: Settings, metrics: Metrics, clock:
     breakers = [made[number % len(made)] for number in range(settings.partitions)]
     numbered = list(enumerate(breakers))
 
-    async def admit(number: int, admissions: Sequence[Admission]) -> list[Admitted]:
+    def bound(admissions: Sequence[Admission]) -> None:
         # What is not answered in time is answered by the failure policy; it must not land afterwards.
         last_ms = clock.now_ms() + settings.command_timeout_ms
         for admission in admissions:
             admission.not_after_ms = min(admission.not_after_ms, last_ms)
-        answers = await ledger.admit(admissions)
+
+    def note_admitted(number: int, admissions: Sequence[Admission], answers: Sequence[Admitted]) -> None:
         journal.note_admissions(number, ledger.places[number], admissions, answers)
-        return answers
 
-    async def resolve(number: int, resolutions: Sequence[Resolution]) -> list[Resolved]:
-        answers = await ledger.resolve(resolutions)
+    def note_resolved(number: int, resolutions: Sequence[Resolution], answers: Sequence[Resolved]) -> None:
         journal.note_resolutions(number, ledger.places[number], resolutions, answers)
-        return answers
 
+    def lane(runs: "_Runs[Operation, Answer]", breaker: Breaker) -> Lane[Operation, Answer]:
+        return Lane(runs.run, limits, metrics.record_batch, breaker, start=runs.start)
+
+    admitting = [_Runs(ledger.admit, ledger.start_admit, partial(note_admitted, each), bound) for each, _ in numbered]
+    resolving = [_Runs(ledger.resolve, ledger.start_resolve, partial(note_resolved, each)) for each, _ in numbered]
     return Lanes(
         partition_of=ledger.partition_of,
-        admit=[Lane(partial(admit, each), limits, metrics.record_batch, breaker) for each, breaker in numbered],
-        resolve=[Lane(partial(resolve, each), limits, metrics.record_batch, breaker) for each, breaker in numbered],
+        admit=[lane(runs, breaker) for runs, breaker in zip(admitting, breakers, strict=True)],
+        resolve=[lane(runs, breaker) for runs, breaker in zip(resolving, breakers, strict=True)],
         breakers=breakers,
     )
+
+
+class _Runs(Generic[Operation, Answer]):
+    """What a lane asks of the ledger: `run` does a batch whatever it takes, `start` only if it can be sent at once.
+
+    `prepare` sees operations before they are sent, `note` hears their answers in the step in which the callers do:
+    after them, because nobody waits for what is noted.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Operation]], Awaitable[list[Answer]]],
+        start: Start[Operation, Answer],
+        note: Callable[[Sequence[Operation], Sequence[Answer]], None],
+        prepare: Callable[[Sequence[Operation]], None] = lambda _operations: None,
+    ) -> None:
+        self._run = run
+        self._start = start
+        self._note = note
+        self._prepare = prepare
+
+    async def run(self, operations: Sequence[Operation]) -> list[Answer]:
+        self._prepare(operations)
+        return await self._noted(operations, partial(self._run, operations))
+
+    def start(self, operations: Sequence[Operation], tell: Callable[[Told[Answer]], None]) -> GiveUp | None:
+        self._prepare(operations)
+        return self._start(operations, partial(self._told, operations, tell))
+
+    def _told(self, operations: Sequence[Operation], tell: Callable[[Told[Answer]], None], told: Told[Answer]) -> None:
+        if not isinstance(told, list):
+            tell(partial(self._noted, operations, told))
+            return
+        tell(told)
+        self._note(operations, told)
+
+    async def _noted(
+        self, operations: Sequence[Operation], answers: Callable[[], Awaitable[list[Answer]]]
+    ) -> list[Answer]:
+        told = await answers()
+        self._note(operations, told)
+        return told
 
 
 async def meet_store(

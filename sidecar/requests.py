@@ -6,7 +6,7 @@ from ledger.decisions import DEFAULT_TTL_S, Operation
 from ledger.usage import Usage
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class AdmitRequest:
     """A check or a reserve. Exactly one of `amount_nanos` and `usage` is set; `request_id` only a check leaves out.
 

@@ -8,6 +8,7 @@ tokens follow the semantic conventions for generative AI. No user id is ever in 
 import os
 from asyncio import Future
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from typing import Any, Final, Protocol
 
 from opentelemetry import context, propagate, trace
@@ -18,6 +19,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ledger.decisions import Decision, Settlement
+from ledger.errors import StoreError
 
 SERVICE: Final = "spendgate-sidecar"
 
@@ -34,6 +36,10 @@ class Submits(Protocol):
 
     def submit(self, operation: Any) -> "Future[Any]":
         """Queue an operation."""
+        ...
+
+    def ask(self, operation: Any, tell: Callable[[Any], None]) -> None:
+        """Queue an operation whose answer is told."""
         ...
 
 
@@ -115,28 +121,48 @@ class TracedLane:
 
     def submit(self, operation: Any) -> "Future[Any]":
         """Queue an operation; what the call is about stands in its own span as well."""
+        span = self._start_span(operation)
+
+        def end(answer: "Future[Any]") -> None:
+            _end_span(span, failed=answer.cancelled() or answer.exception() is not None)
+
+        try:
+            answer = self._lane.submit(operation)
+        except Exception:
+            _end_span(span, failed=True)
+            raise
+        answer.add_done_callback(end)
+        return answer
+
+    def ask(self, operation: Any, tell: Callable[[Any], None]) -> None:
+        """Queue an operation whose answer is told, in the context of whoever asks."""
+        span, asked_in = self._start_span(operation), copy_context()
+
+        def end(answer: Any) -> None:
+            _end_span(span, failed=isinstance(answer, StoreError))
+            asked_in.run(tell, answer)
+
+        try:
+            self._lane.ask(operation, end)
+        except Exception:
+            _end_span(span, failed=True)
+            raise
+
+    def _start_span(self, operation: Any) -> trace.Span:
         attributes = _model_of(operation)
         trace.get_current_span().set_attributes(attributes)
-        span = self._tracer.start_span(
+        return self._tracer.start_span(
             f"spendgate {self._name}",
             context=context.get_current(),
             kind=SpanKind.CLIENT,
             attributes={"db.system.name": "redis", "db.operation.name": self._name, **attributes},
         )
 
-        def end(answer: "Future[Any]") -> None:
-            if answer.cancelled() or answer.exception() is not None:
-                span.set_status(StatusCode.ERROR)
-            span.end()
 
-        try:
-            answer = self._lane.submit(operation)
-        except Exception:
-            span.set_status(StatusCode.ERROR)
-            span.end()
-            raise
-        answer.add_done_callback(end)
-        return answer
+def _end_span(span: trace.Span, *, failed: bool) -> None:
+    if failed:
+        span.set_status(StatusCode.ERROR)
+    span.end()
 
 
 def _model_of(operation: Any) -> dict[str, Any]:

@@ -26,6 +26,8 @@ FIELDS: Final[Mapping[Operation, frozenset[str]]] = {
     Operation.RELEASE: frozenset({"request_id", "user_id"}),
     Operation.EXTEND: frozenset({"request_id", "user_id", "ttl_s"}),
 }
+USUAL: Final = frozenset({"request_id", "user_id", "tier", "cost_usd", "estimate_usd", "usage"})
+"""What most checks and reserves have, and no more."""
 AMOUNT_FIELD: Final = {
     Operation.CHECK: "cost_usd",
     Operation.RESERVE: "estimate_usd",
@@ -73,18 +75,12 @@ def _admit(operation: Operation, user_id: str, fields: dict[str, Any]) -> AdmitR
     if request_id is not None or operation is Operation.RESERVE:
         request_id = parse_request_id(_required(fields, "request_id"), field="request_id")
     amount_nanos, usage = _amount_or_usage(fields, operation)
-    meta = fields.get("meta")
-    return AdmitRequest(
-        operation=operation,
-        user_id=user_id,
-        request_id=request_id,
-        tier=_tier(fields),
-        group=_group(fields),
-        amount_nanos=amount_nanos,
-        usage=usage,
-        ttl_s=_ttl_s(fields),
-        meta="" if meta is None else _meta(meta),
-    )
+    request = AdmitRequest(operation, user_id, request_id, _tier(fields), amount_nanos=amount_nanos, usage=usage)
+    if not USUAL.issuperset(fields):
+        meta = fields.get("meta")
+        request.group, request.ttl_s = _group(fields), _ttl_s(fields)
+        request.meta = "" if meta is None else _meta(meta)
+    return request
 
 
 def _resolve(operation: Operation, user_id: str, fields: dict[str, Any]) -> ResolveRequest:

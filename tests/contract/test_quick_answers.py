@@ -371,6 +371,25 @@ async def test_what_lies_before_a_request_is_never_part_of_its_head(tmp_path: Pa
     assert [] == quick
 
 
+async def test_a_fault_in_counting_is_not_the_callers(
+    caller: Caller, edge: Edge, monkeypatch: pytest.MonkeyPatch, quick: list[bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the store has decided is told before it is counted; the fault is in the log."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    reserve = post("reserve", {"user_id": "alice", "request_id": "r-1", "estimate_usd": 1})
+    settle = post("settle", {"user_id": "alice", "request_id": "r-1", "cost_usd": 1})
+    for request in (check(0), reserve, settle):
+        await caller.ask(request)
+    monkeypatch.setattr(edge.enforcer._metrics, "record_decision", fail)
+    monkeypatch.setattr(edge.enforcer._metrics, "record_settlement", fail)
+    assert [200, 200, 200] == [status for status, _, _ in await caller.ask(check(1), reserve, settle)]
+    assert 3 == len(quick)
+    assert 3 == caplog.text.count("RuntimeError: a fault of ours")
+
+
 async def test_an_error_of_ours_is_told(
     caller: Caller, edge: Edge, monkeypatch: pytest.MonkeyPatch, quick: list[bytes]
 ) -> None:
@@ -384,11 +403,10 @@ async def test_an_error_of_ours_is_told(
     await caller.ask(check(0))
     await caller.ask(reserve)
     await caller.ask(settle)
-    monkeypatch.setattr(edge.enforcer._metrics, "record_decision", fail)
-    monkeypatch.setattr(edge.enforcer._metrics, "record_settlement", fail)
-    assert [500, 500, 500] == [status for status, _, _ in await caller.ask(check(1), reserve, settle)]
+    with monkeypatch.context() as broken:
+        broken.setattr(quick_answers, "encode_answer", fail)
+        assert [500, 500, 500] == [status for status, _, _ in await caller.ask(check(1), reserve, settle)]
     assert 3 == len(quick)
-    monkeypatch.undo()
     with monkeypatch.context() as broken:
         broken.setattr(quick_answers, "decode_request", fail)
         caller.writer.write(check(2) + check(3))

@@ -59,7 +59,7 @@ class Sidecar:
     def __init__(self, client: StoreClient, *, with_functions: bool = True, first: int = 0) -> None:
         programs = load_programs()
         for program in programs.values():
-            program._has_functions = with_functions
+            program.has_functions = with_functions
         self.ledger = RedisLedger(client, workspace="lineage", programs=programs)
         memory = memory_under_test()
         under_test = LedgerUnderTest(self.ledger, memory.clock, memory.set_time, MemoryBook(memory.ledger))  # type: ignore[arg-type]

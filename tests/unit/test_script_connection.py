@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import hiredis
 import pytest
 import redis.asyncio
 from redis.exceptions import BusyLoadingError, NoScriptError, ResponseError
@@ -47,6 +48,11 @@ def answering(text: bytes) -> Serve:
             writer.write(text)
 
     return serve
+
+
+async def _fine(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(4096):
+        writer.write(b"+fine\r\n" * data.count(b"PING"))
 
 
 async def _deaf(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
@@ -103,6 +109,40 @@ async def test_errors_are_those_of_the_client_library(text: bytes, error: type[E
     async with served_by(answering(text)) as connection, asyncio.timeout(60):
         with pytest.raises(error):
             await connection.execute_command("PING")
+
+
+async def test_a_command_is_sent_at_once_only_over_a_connection_that_is_there() -> None:
+    """Nothing is sent where it would have to wait; a reply is told, and so is a loss."""
+    packed, heard = hiredis.pack_command(("PING",)), list[object]()
+    async with served_by(_fine) as connection, asyncio.timeout(60):
+        assert connection.start(packed, heard.append) is None
+        await connection.execute_command("PING")
+        give_up = connection.start(packed, heard.append)
+        assert give_up is not None
+        assert [] == heard
+        assert b"fine" == await connection.execute_command("PING")
+        assert [b"fine"] == heard
+        give_up = connection.start(packed, heard.append)
+        assert give_up is not None
+        give_up(TimeoutError("too slow"))
+        assert [b"fine", RedisConnectionError] == [heard[0], type(heard[1])]
+        assert connection.start(packed, heard.append) is None
+        assert b"fine" == await connection.execute_command("PING")
+    assert 2 == len(heard)
+
+
+async def test_whoever_fails_to_hear_a_reply_costs_the_others_nothing() -> None:
+    """A bug there must not end the connection."""
+
+    def fail(_reply: object) -> None:
+        raise IndexError("a bug")
+
+    async with served_by(_fine) as connection, asyncio.timeout(60):
+        await connection.execute_command("PING")
+        link = connection._link
+        connection.start(hiredis.pack_command(("PING",)), fail)
+        assert b"fine" == await connection.execute_command("PING")
+        assert link is connection._link
 
 
 async def test_a_reply_in_pieces_is_put_together() -> None:
