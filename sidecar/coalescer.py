@@ -150,11 +150,14 @@ class Lane(Generic[Operation, Answer]):
     def _turn(self) -> None:
         """Send a batch, and leave the next one to the next turn."""
         self._is_turn_open = False
-        if not self._queue or len(self._runs) >= IN_FLIGHT:
-            return
         if self._breaker.is_open:
             self._refuse_waiting()
-            return
+        elif self._queue and len(self._runs) < IN_FLIGHT:
+            self._send_next()
+        if self._drained is not None:
+            self._note_drained()
+
+    def _send_next(self) -> None:
         if len(self._queue) == 1:
             asked = self._queue.popleft()
             if asked.is_wanted:
@@ -211,7 +214,12 @@ class Lane(Generic[Operation, Answer]):
         self._runs.remove(run)
         if self._queue:
             self._open_turn()
-        elif self._drained is not None and not self._runs:
+        elif self._drained is not None:
+            self._note_drained()
+
+    def _note_drained(self) -> None:
+        """End the wait of `drain`, if nothing waits and nothing is under way."""
+        if self._drained is not None and not self._queue and not self._runs:
             self._drained.set_result(None)
             self._drained = None
 

@@ -226,17 +226,19 @@ end
 
 -- Writes the counters from `first` to `last` of those that have changed.
 local function write_some_counters(first, last)
-  local list, size = {}, 0
+  local many, list, size = are_many(last - first + 1), {}, 0
   for index = first, last do
     local counter = touched[index]
-    if counter.stored then
+    if not counter.stored then
+      write_new_counter(counter)
+    elseif many then
       list[size + 1], list[size + 2] = counter.key, counter_text(counter)
       size = size + 2
     else
-      write_new_counter(counter)
+      rewrite_counter(counter)
     end
   end
-  if set_many(list, 'KEEPTTL') then
+  if size == 0 or set_many(list, 'KEEPTTL') then
     return
   end
   for index = first, last do

@@ -209,3 +209,20 @@ async def test_a_caller_that_fails_costs_the_others_nothing() -> None:
     lane.ask(2, heard.append)
     (await told(wire))(["one", "two"])
     assert ["two"] == heard
+
+
+async def test_a_drain_ends_when_what_waited_is_refused() -> None:
+    """The only run is silent, and takes what has just arrived behind it along."""
+    wire, heard = Wire(), list[str | StoreError]()
+    lane = make_lane(wire, command_timeout_s=0.02)
+    lane.ask(1, heard.append)
+    await told(wire)
+    give_up = wire.given_up.append
+
+    def arrive(error: BaseException) -> None:
+        give_up(error)
+        lane.ask(2, heard.append)
+
+    lane._runs[0].give_up = arrive
+    await asyncio.wait_for(lane.drain(), 60)
+    assert [StoreUnavailable, StoreNotAsked] == [type(answer) for answer in heard]
