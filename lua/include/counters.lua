@@ -226,7 +226,7 @@ end
 
 -- Writes the counters from `first` to `last` of those that have changed.
 local function write_some_counters(first, last)
-  local many, list, size = are_many(last - first + 1), {}, 0
+  local many, list, size = sets.are_many(last - first + 1), {}, 0
   for index = first, last do
     local counter = touched[index]
     if not counter.stored then
@@ -238,7 +238,7 @@ local function write_some_counters(first, last)
       rewrite_counter(counter)
     end
   end
-  if size == 0 or set_many(list, 'KEEPTTL') then
+  if size == 0 or sets.write(list, 'KEEPTTL') then
     return
   end
   for index = first, last do

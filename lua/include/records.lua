@@ -181,7 +181,7 @@ end
 
 -- Writes the texts of records with one expiry.
 local function write_texts(list, ttl_ms)
-  if not (are_many(#list / 2) and set_many(list, 'PX', ttl_ms)) then
+  if not (sets.are_many(#list / 2) and sets.write(list, 'PX', ttl_ms)) then
     for index = 1, #list, 2 do
       local key, text = list[index], list[index + 1]
       redis.call('SET', key, text, 'PX', ttl_ms)
