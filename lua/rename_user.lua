@@ -5,7 +5,7 @@
 -- ARGV  the new user, then for each pair: the new request id of a record, empty for a counter
 -- Returns how many of the old keys were there
 -- A pair whose old key is gone was renamed before: a repeat goes on where the last run ended.
--- @include arguments records
+-- @include arguments sets records
 
 -- Puts the new names into a record that has names inside.
 local function rename_inside(key, user, request)

@@ -11,6 +11,7 @@ local MAX_BREAKDOWN_NAMES = 1000
 local MILLION_USD = 1000000000000000
 local ABOUT = 'by group, model, tier: calls, tokens, millions of USD and nano-USD; lua/include/breakdown.lua'
 
+local breakdown = {} -- what is done once a run, in one table, because a program may have 200 locals
 local days -- by key
 local day_order
 
@@ -161,7 +162,7 @@ local function count_correction(day, tier, amount)
 end
 
 -- Gives new names their places, as long as there are any; what is left over goes under `other`.
-local function place_names(day, names)
+function breakdown.place_names(day, names)
   local stored = redis.call('HMGET', day.key, 'g/names', 'm/names', 't/names', 'g/other', 'm/other', 't/other')
   local taken = { g = number_of(stored[1]), m = number_of(stored[2]), t = number_of(stored[3]) }
   local others = { g = stored[4], m = stored[5], t = stored[6] }
@@ -185,7 +186,7 @@ local function place_names(day, names)
 end
 
 -- Adds what is stored to a day's sums. Only reads.
-local function load_day(day)
+function breakdown.load_day(day)
   local fields, missing = {}, {}
   for index, sum in ipairs(day.order) do
     fields[index] = sum.field
@@ -200,17 +201,17 @@ local function load_day(day)
     end
   end
   if missing[1] or not stored[1] then
-    place_names(day, missing)
+    breakdown.place_names(day, missing)
   end
 end
 
 local function load_breakdown()
   for _, day in ipairs(day_order) do
-    load_day(day)
+    breakdown.load_day(day)
   end
 end
 
-local function write_day(day)
+function breakdown.write_day(day)
   local values = {}
   for _, sum in ipairs(day.order) do
     if not sum.is_left_over then
@@ -233,6 +234,6 @@ end
 
 local function write_breakdown()
   for _, day in ipairs(day_order) do
-    write_day(day)
+    breakdown.write_day(day)
   end
 end

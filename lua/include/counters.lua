@@ -198,7 +198,7 @@ local function extras_text(counter)
 end
 
 -- Returns what is stored of a counter.
-local function counter_text(counter)
+function sets.counter_text(counter)
   local rest = counter.extras_changed and extras_text(counter) or counter.rest
   if counter.beyond then
     return string.format('%s %d %d%s', exact_spend(counter), counter.held, counter.calls, rest)
@@ -208,8 +208,8 @@ end
 
 -- Writes a counter that is stored by itself. A text that is as long is written over the old one: SETRANGE is faster than
 -- SET.
-local function rewrite_counter(counter)
-  local text = counter_text(counter)
+function sets.rewrite_counter(counter)
+  local text = sets.counter_text(counter)
   if #text == #counter.stored then
     redis.call('SETRANGE', counter.key, 0, text)
   else
@@ -217,25 +217,25 @@ local function rewrite_counter(counter)
   end
 end
 
-local function write_new_counter(counter)
-  redis.call('SET', counter.key, counter_text(counter), 'PX', window_ttl_ms(counter.window.code))
+function sets.write_new_counter(counter)
+  redis.call('SET', counter.key, sets.counter_text(counter), 'PX', window_ttl_ms(counter.window.code))
   if counter.is_total then
     new_totals[#new_totals + 1] = counter.key
   end
 end
 
 -- Writes the counters from `first` to `last` of those that have changed.
-local function write_some_counters(first, last)
+function sets.write_some_counters(first, last)
   local many, list, size = sets.are_many(last - first + 1), {}, 0
   for index = first, last do
     local counter = touched[index]
     if not counter.stored then
-      write_new_counter(counter)
+      sets.write_new_counter(counter)
     elseif many then
-      list[size + 1], list[size + 2] = counter.key, counter_text(counter)
+      list[size + 1], list[size + 2] = counter.key, sets.counter_text(counter)
       size = size + 2
     else
-      rewrite_counter(counter)
+      sets.rewrite_counter(counter)
     end
   end
   if size == 0 or sets.write(list, 'KEEPTTL') then
@@ -243,13 +243,13 @@ local function write_some_counters(first, last)
   end
   for index = first, last do
     if touched[index].stored then
-      rewrite_counter(touched[index])
+      sets.rewrite_counter(touched[index])
     end
   end
 end
 
 local function write_counters()
   for first = 1, touched_count, MAX_SET_AT_ONCE / 2 do
-    write_some_counters(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, touched_count))
+    sets.write_some_counters(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, touched_count))
   end
 end

@@ -180,7 +180,7 @@ local function index_hold(record, holds_key)
 end
 
 -- Writes the texts of records with one expiry.
-local function write_texts(list, ttl_ms)
+function sets.write_texts(list, ttl_ms)
   if not (sets.are_many(#list / 2) and sets.write(list, 'PX', ttl_ms)) then
     for index = 1, #list, 2 do
       local key, text = list[index], list[index + 1]
@@ -190,7 +190,7 @@ local function write_texts(list, ttl_ms)
 end
 
 -- Writes the records from `first` to `last` of those that have changed.
-local function write_some_records(first, last)
+function sets.write_some_records(first, last)
   local done, open, done_size, open_size = {}, {}, 0, 0
   for index = first, last do
     local record = changed_records[index]
@@ -204,13 +204,13 @@ local function write_some_records(first, last)
       done_size = done_size + 2
     end
   end
-  write_texts(done, RECORD_TTL_MS)
-  write_texts(open, OPEN_HOLD_TTL_MS)
+  sets.write_texts(done, RECORD_TTL_MS)
+  sets.write_texts(open, OPEN_HOLD_TTL_MS)
 end
 
 local function write_records()
   for first = 1, changed_count, MAX_SET_AT_ONCE / 2 do
-    write_some_records(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, changed_count))
+    sets.write_some_records(first, math.min(first + MAX_SET_AT_ONCE / 2 - 1, changed_count))
   end
   for index = 1, changed_count do
     local record = changed_records[index]
