@@ -244,7 +244,7 @@ class Enforcer:
     def _lane(self, admission: Admission) -> Lane[Admission, Admitted]:
         """Return the lane of a check or reserve; raises `StoreNotAsked` while rules or counters cannot be trusted."""
         if self._rules.is_awaited:
-            raise StoreNotAsked("the store's rules have not come yet: there may be limits")
+            raise StoreNotAsked("no rules have come yet: there may be limits")
         partition = self._lanes.partition_of(admission.user_id)
         if partition in self._journal.recovering and admission.plan.has_blocks:
             raise StoreNotAsked("the store has lost data, which is being made good; its counters are too low")

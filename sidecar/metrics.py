@@ -117,6 +117,9 @@ class Metrics:
             "spendgate_rules_loaded_timestamp_seconds", "Unix time when the rules came into force.", registry=registry
         )
         self._source = Gauge("spendgate_rules_source", "Where the rules come from.", ("source",), registry=registry)
+        self._rules_awaited = Gauge(
+            "spendgate_rules_awaited", "1 while nothing is admitted because no rules have come.", registry=registry
+        )
         self._followed_at = Gauge(
             "spendgate_rules_followed_timestamp_seconds",
             "Unix time when the rules were last found to be the store's.",
@@ -269,6 +272,10 @@ class Metrics:
     def set_rules_source(self, source: str) -> None:
         """Show where the rules come from."""
         self._source.labels(source).set(1)
+
+    def show_rules_awaited(self, is_awaited: Callable[[], bool]) -> None:
+        """Ask at each scrape whether the first rules are yet to come."""
+        self._rules_awaited.set_function(lambda: float(is_awaited()))
 
     def set_rules(self, rule_set: RuleSet) -> None:
         """Show which rules are in force since now."""

@@ -41,7 +41,7 @@ class RuleCache:
         self.current = current
         self.position = position
         self.is_awaited = False
-        """Whether the store has rules for all that is known here, and none came yet: looked at for each admission."""
+        """Whether there may be rules, of the store or a push, and none came yet: looked at for each admission."""
         self._follows = False
         self._unkept = asyncio.Event()
         self._data_dir = data_dir

@@ -234,6 +234,7 @@ async def _start_rules(
 ) -> None:
     """Take the rules from where they come, and follow them in the background."""
     metrics.set_rules_source(settings.rules_source)
+    metrics.show_rules_awaited(lambda: rules.is_awaited)
     if settings.rules is not None:
         prices = None if settings.prices is None else Path(settings.prices)
         rule_file = RuleFile(Path(settings.rules), rules, prices=prices, on_reject=metrics.record_rules_rejected)
@@ -243,3 +244,7 @@ async def _start_rules(
         follower = RuleFollower(store, rules, metrics)
         await follower.load()
         background.start(follower.run())
+    if settings.rules_source == "push":
+        rules.await_first()
+        if rules.is_awaited:
+            log.warning("no rules were pushed here yet: nothing is admitted until they are (PUT /v1/rules)")

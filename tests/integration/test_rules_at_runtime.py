@@ -160,16 +160,18 @@ async def test_a_mended_file_is_taken_after_a_bad_one(sidecar: SidecarProcess, r
 
 
 async def test_a_pushed_rule_set_takes_effect(tmp_path: Path, valkey_url: str, workspace: str) -> None:
-    """The call after a push is decided by it; catches a push that is acknowledged before it is in force."""
+    """The call after a push is decided by it, none is admitted before the first; catches a start without limits."""
     document = {"workspace": {"timezone": steady_timezone()}, "rules": [template("free", 1)]}
     with running_sidecar(tmp_path, valkey_url, None, workspace=workspace, push_token=PUSH_TOKEN) as sidecar:
         async with open_session() as session:
-            before = await _check(session, sidecar, "0.9")
+            early = await _check(session, sidecar, "0.9")
             pushed = await _push(session, sidecar, document | {"revision": 7})
+            before = await _check(session, sidecar, "0.9")
             after = await _check(session, sidecar, "0.2")
             stale = await _push(session, sidecar, document | {"revision": 6})
 
-    assert ("allow", "no_rule") == (before["decision"], before["reason"])
+    assert ("block", "store_unavailable", True) == (early["decision"], early["reason"], early["degraded"])
+    assert ("warn", 0.9, 7) == (before["decision"], before["spend_usd"], before["rules_revision"])
     assert (200, {"revision": 7, "rules": 1, "changed": True}) == (pushed.status, pushed.document)
     assert ("block", 0.9, 7) == (after["decision"], after["spend_usd"], after["rules_revision"])
     assert (409, "stale_revision") == (stale.status, stale.document["code"])

@@ -1,4 +1,4 @@
-"""A start while the store does not give its rules: nothing is admitted until they have come, however well it is."""
+"""A start before the rules of the store, or of a push, are here: nothing is admitted until they have come."""
 
 import asyncio
 import json
@@ -13,10 +13,12 @@ from ledger.errors import StoreUnavailable
 from ledger.rule_feed import RuleFeed
 from sidecar.listeners import Listeners
 from tests.support.books import new_workspace
+from tests.support.processes import template
 from tests.support.rule_delivery import delivery
 from tests.support.service_thread import sidecar_in_a_thread
 
 ANSWER_S = 60.0
+PUSH_TOKEN = "token-of-the-push"
 
 
 @pytest.fixture
@@ -95,3 +97,37 @@ def test_rules_of_the_last_run_hold_until_newer_ones_have_come(
         decisions = [_check(sidecar, cost_usd) for cost_usd in (6, 5)]
 
     assert [(False, False), (True, False)] == [(each["allowed"], each["degraded"]) for each in decisions]
+
+
+def _push(sidecar: Listeners, revision: int) -> None:
+    rules = {"revision": revision, "rules": [template("free", 5)]}
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {PUSH_TOKEN}"}
+    request = urllib.request.Request(
+        f"{sidecar.decision_url}/v1/rules", json.dumps(rules).encode(), headers, method="PUT"
+    )
+    with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
+        assert 200 == response.status
+
+
+def _awaits(sidecar: Listeners) -> float:
+    with urllib.request.urlopen(f"{sidecar.admin_url}/metrics", timeout=ANSWER_S) as response:
+        lines = response.read().decode().splitlines()
+    return float(next(line.split()[-1] for line in lines if line.startswith("spendgate_rules_awaited ")))
+
+
+def test_nothing_is_admitted_before_the_first_push(valkey_url: str, workspace: str, tmp_path: Path) -> None:
+    """A sidecar that waits for its rules refuses, and shows why; catches a start at which limits hold for nobody."""
+    settings = {"workspace": workspace, "push_token": PUSH_TOKEN}
+    with sidecar_in_a_thread(tmp_path, valkey_url, **settings) as sidecar:
+        early, seen_early = _check(sidecar, 6), (_is_ready(sidecar), _awaits(sidecar))
+        _push(sidecar, 1)
+        decisions, seen = [_check(sidecar, cost_usd) for cost_usd in (6, 5)], (_is_ready(sidecar), _awaits(sidecar))
+    with sidecar_in_a_thread(tmp_path, valkey_url, **settings) as sidecar:
+        again, seen_again = _check(sidecar, 1), (_is_ready(sidecar), _awaits(sidecar))
+
+    assert (False, True, "store_unavailable", "deny") == tuple(
+        early[name] for name in ("allowed", "degraded", "reason", "on_store_failure")
+    )
+    assert [(False, "limit"), (True, "threshold")] == [(each["allowed"], each["reason"]) for each in decisions]
+    assert ("limit", False) == (again["reason"], again["degraded"])
+    assert [(False, 1.0), (True, 0.0), (True, 0.0)] == [seen_early, seen, seen_again]
