@@ -56,11 +56,11 @@ class UserEraser:
     async def erase(self, user_id: str, *, actor: str, note: str) -> Erasure:
         """Erase one user. The user's calls must have been stopped: a call meanwhile begins a new history."""
         if holds := await self._reader.open_holds(user_id):
-            raise OpenHolds(f"{holds} calls of this user are held; settle or release them, or wait until they expire")
+            raise _open_holds(f"{holds} calls")
         keys = self._reader.partition(user_id)
         pseudonym = await self._pseudonym(keys, user_id)
         found = await self._reader.find(user_id)
-        await self._rename(keys, found, pseudonym)
+        await self._rename(keys, user_id, found, pseudonym)
         events = await self._delete_events(keys, user_id)
         erasure = Erasure(counters=len(found.counters), records=len(found.records), events=events)
         await self._finish(keys, user_id, pseudonym, erasure, actor=actor, note=note)
@@ -81,17 +81,23 @@ class UserEraser:
             if partition_of(name, self._partitions) == partition:
                 return name
 
-    async def _rename(self, keys: PartitionKeys, found: UserKeys, pseudonym: str) -> None:
+    async def _rename(self, keys: PartitionKeys, user_id: str, found: UserKeys, pseudonym: str) -> None:
         pairs = [(key, keys.counter(window, pseudonym), "") for window, key in found.counters.items()]
         for key in found.records.values():
             request = secrets.token_hex(16)
             pairs.append((key, keys.request(pseudonym, request), request))
-        for part in in_parts(pairs, PAIRS_AT_ONCE):
-            names = [name for old, new, _ in part for name in (old, new)]
+        old_user = user_id  # Of the first run, which looks for holds: a later call begins a history of its own.
+        for part in list(in_parts(pairs, PAIRS_AT_ONCE)) or [[]]:
+            names = [keys.holds(user_id), keys.due, *(name for old, new, _ in part for name in (old, new))]
             try:
-                await self._script.run(self._client, names, [pseudonym, *(request for _, _, request in part)])
+                found_keys = await self._script.run(
+                    self._client, names, [pseudonym, old_user, *(request for _, _, request in part)]
+                )
             except (RedisError, OSError) as error:
                 raise StoreUnavailable(f"the store did not rename a user's keys: {error}") from error
+            if found_keys < 0:
+                raise _open_holds("calls")
+            old_user = ""
 
     async def _delete_events(self, keys: PartitionKeys, user_id: str) -> int:
         events: list[Event] = [event async for event in self._reader.events(user_id)]
@@ -116,5 +122,8 @@ class UserEraser:
                 "meta": json.dumps({**meta, "events": erasure.events}),
             }
             await self._client.xadd(keys.events, fields)  # type: ignore[arg-type]
-            await self._client.zrem(keys.due, user_id)
             await self._client.delete(keys.erasing(user_id))
+
+
+def _open_holds(calls: str) -> OpenHolds:
+    return OpenHolds(f"{calls} of this user are held; settle or release them, or wait until they expire")

@@ -1,9 +1,11 @@
 #!lua flags=allow-oom
 -- Gives what a user has another name: counters and records, each with its TTL. Money stays where it is.
 --
--- KEYS  pairs of an old and a new key
--- ARGV  the new user, then for each pair: the new request id of a record, empty for a counter
--- Returns how many of the old keys were there
+-- KEYS  holds due, then pairs of an old and a new key
+-- ARGV  the new user, the old one in the first run of an erasure (else empty), then for each pair: the new request id of
+--       a record, empty for a counter
+-- Returns how many of the old keys were there; -1, and nothing is changed, if the old user has open holds in the first run
+-- With their last hold users leave the index of those who have any, here and not later: who reserves anew is in it anew.
 -- A pair whose old key is gone was renamed before: a repeat goes on where the last run ended.
 -- @include arguments sets records
 
@@ -18,8 +20,15 @@ end
 
 local function run(run_keys, run_arguments)
   begin(run_keys, run_arguments)
-  local user, found = next_argument(), 0
-  for _ = 1, #run_keys / 2 do
+  local holds_key, due_key = next_key(), next_key()
+  local user, old_user, found = next_argument(), next_argument(), 0
+  if old_user ~= '' then
+    if redis.call('ZCARD', holds_key) > 0 then
+      return -1
+    end
+    redis.call('ZREM', due_key, old_user)
+  end
+  for _ = 1, #run_keys / 2 - 1 do
     local old_key, key, request = next_key(), next_key(), next_argument()
     if redis.call('EXISTS', old_key) == 1 then
       redis.call('RENAME', old_key, key)

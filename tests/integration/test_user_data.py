@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ledger.adjustments import Adjustment, adjustment_sent
 from ledger.audit import audit_store
 from ledger.connection import claim_partitions
-from ledger.decisions import Decision, Operation
+from ledger.decisions import Decision, Operation, Settlement
 from ledger.keys import PartitionKeys, partition_of
 from ledger.operations import Admission, Resolution, sent_text
 from ledger.plans import compile_plan
@@ -208,6 +208,42 @@ async def test_a_user_with_calls_under_way_is_not_erased(house: House) -> None:
     assert before == await house.everything()
     await house.ledger.resolve([_settle(USER, "held", nanos(1))])
     await house.eraser.erase(USER, **WHY)
+    assert [] == await house.differences()
+
+
+async def test_a_call_that_is_held_meanwhile_is_in_the_way(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reserve lands after the first look: nothing of the user is renamed, and the call can be settled."""
+    await house.spend(USER)
+    find = UserReader.find
+
+    async def find_late(self: UserReader, user_id: str) -> Any:
+        await house.spend(USER, holds=True)
+        return await find(self, user_id)
+
+    monkeypatch.setattr(UserReader, "find", find_late)
+    with pytest.raises(OpenHolds):
+        await house.eraser.erase(USER, **WHY)
+    monkeypatch.undo()
+    (settled,) = await house.ledger.resolve([_settle(USER, "held", nanos(1))])
+    assert isinstance(settled, Settlement)
+    assert [] == await house.differences()
+
+
+async def test_a_call_that_is_held_after_the_names_are_gone_is_swept(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins a new history, and is among the users whose holds fall due; catches a hold that is kept for ever."""
+    await house.spend(USER)
+    delete_events = UserEraser._delete_events
+
+    async def delete_late(self: UserEraser, keys: PartitionKeys, user_id: str) -> int:
+        await house.spend(USER, holds=True)
+        return await delete_events(self, keys, user_id)
+
+    monkeypatch.setattr(UserEraser, "_delete_events", delete_late)
+    await house.eraser.erase(USER, **WHY)
+    due = await house.client.zrange(house.reader.partition(USER).due, 0, -1)
+    assert [USER.encode()] == due
     assert [] == await house.differences()
 
 
