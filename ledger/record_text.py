@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from ledger.plans import FIELD, parse_window_code
+from ledger.script_arguments import ROW
 from ledger.windows import Window
 
 RECORD_SEPARATOR: Final = "\x1d"
 TERMS_SEPARATOR: Final = "\x1c"
-ROW_SEPARATOR: Final = "\x1e"
 RECORD_FIELDS: Final = (
     *("op", "sent", "state", "charged", "at", "answer", "plan", "attempts", "group", "model", "price_version"),
     *("input", "output", "unpriced", "user", "request", "amount", "deadline", "settle_sent", "settle_answer"),
@@ -36,7 +36,7 @@ def tier_windows_of(record: Mapping[str, str]) -> tuple[tuple[Window, str], ...]
     Stored by tier, windows first: the index of one of the record's own windows, or the code of another.
     """
     codes = record["windows"].split(",")
-    rows = [row.split(FIELD) for row in record["tiers"].split(ROW_SEPARATOR) if row]
+    rows = [row.split(FIELD) for row in record["tiers"].split(ROW) if row]
     return tuple(
         (parse_window_code(codes[int(window) - 1] if window.isdecimal() else window), tier)
         for windows, tier in rows

@@ -154,8 +154,7 @@ class Lane(Generic[Operation, Answer]):
             self._refuse_waiting()
         elif self._queue and len(self._runs) < IN_FLIGHT:
             self._send_next()
-        if self._drained is not None:
-            self._note_drained()
+        self._note_drained()
 
     def _send_next(self) -> None:
         if len(self._queue) == 1:
@@ -214,7 +213,7 @@ class Lane(Generic[Operation, Answer]):
         self._runs.remove(run)
         if self._queue:
             self._open_turn()
-        elif self._drained is not None:
+        else:
             self._note_drained()
 
     def _note_drained(self) -> None:

@@ -1,6 +1,6 @@
 -- Strings that are written whole, many with one command: MSETEX, which Valkey has since 9.1 and Redis since 8.4. Where
 -- a server does not know it or an ACL forbids it, it has written nothing, and each string is written by itself.
--- All in one table, because a program may have 200 locals.
+-- All in one table, because a program may have 200 locals; so what writes counters and records is in it as well.
 local MAX_SET_AT_ONCE = 4000 -- keys and texts: what unpack returns has its bound
 local FEW_SETS = 8 -- are written faster one by one
 
