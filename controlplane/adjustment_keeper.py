@@ -10,6 +10,7 @@ from ledger.adjustments import Adjusted, Adjustment
 from ledger.decisions import StalePlan
 from ledger.errors import LedgerError, RequestMismatch, StoreUnavailable
 from ledger.redis_ledger import RedisLedger
+from ledger.uncut import uncut
 
 LOOK_EVERY_S: Final = 2.0
 """How often the store is asked whether its data is still the same."""
@@ -48,7 +49,7 @@ class AdjustmentKeeper:
                 moment_ms = answer.stored_ms if adjustment.at_ms is None else adjustment.at_ms
                 done = replace(adjustment, at_ms=moment_ms, done_ms=answer.stored_ms)
                 try:
-                    await asyncio.to_thread(journal.keep, done, place)
+                    await uncut(asyncio.to_thread(journal.keep, done, place))
                 except OSError as error:
                     log.warning("an adjustment was made and cannot be kept on disk: %s", error)
                     raise StoreUnavailable(

@@ -8,6 +8,7 @@ from typing import Final
 
 import orjson
 
+from ledger.uncut import uncut
 from sidecar.learned_outputs import LearnedOutputs
 
 COPY_NAME: Final = "outputs.json"
@@ -25,6 +26,7 @@ class LearnedCopy:
         self._learned = learned
         self._interval_s = interval_s
         self._kept_changes = learned.changes
+        self._keeping = asyncio.Lock()
 
     async def load(self) -> None:
         """Take what was kept; what cannot be used is logged and ignored."""
@@ -43,15 +45,16 @@ class LearnedCopy:
 
     async def keep(self) -> None:
         """Write what was learned, if it has changed."""
-        if self._learned.changes == self._kept_changes:
-            return
-        changes, document = self._learned.changes, self._learned.dump()
-        try:
-            await asyncio.to_thread(_write, self._path, document)
-        except OSError as error:
-            log.warning("the learned outputs could not be kept in %s: %s", self._path, error)
-            return
-        self._kept_changes = changes
+        async with self._keeping:
+            if self._learned.changes == self._kept_changes:
+                return
+            changes, document = self._learned.changes, self._learned.dump()
+            try:
+                await uncut(asyncio.to_thread(_write, self._path, document))
+            except OSError as error:
+                log.warning("the learned outputs could not be kept in %s: %s", self._path, error)
+                return
+            self._kept_changes = changes
 
 
 def _read(path: Path) -> object:

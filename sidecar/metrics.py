@@ -120,6 +120,9 @@ class Metrics:
         self._rules_awaited = Gauge(
             "spendgate_rules_awaited", "1 while nothing is admitted because no rules have come.", registry=registry
         )
+        self._rules_unkept = Gauge(
+            "spendgate_rules_unkept", "1 while the disk refuses the copy of the rules in force.", registry=registry
+        )
         self._followed_at = Gauge(
             "spendgate_rules_followed_timestamp_seconds",
             "Unix time when the rules were last found to be the store's.",
@@ -276,6 +279,10 @@ class Metrics:
     def show_rules_awaited(self, is_awaited: Callable[[], bool]) -> None:
         """Ask at each scrape whether the first rules are yet to come."""
         self._rules_awaited.set_function(lambda: float(is_awaited()))
+
+    def show_rules_unkept(self, is_unkept: Callable[[], bool]) -> None:
+        """Ask at each scrape whether a restart would begin with older rules, because the disk refused the copy."""
+        self._rules_unkept.set_function(lambda: float(is_unkept()))
 
     def set_rules(self, rule_set: RuleSet) -> None:
         """Show which rules are in force since now."""

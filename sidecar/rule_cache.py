@@ -11,10 +11,12 @@ from ledger.bulk_work import free_rule_set
 from ledger.errors import StaleRevision
 from ledger.rule_changes import NOWHERE, RulePosition
 from ledger.rules import EMPTY_RULE_SET, RuleSet
-from sidecar.rule_copy import read_copy, write_copy
+from ledger.uncut import uncut
+from sidecar.rule_copy import note_numbered, read_copy, read_last_numbered, write_copy
 from sidecar.rule_loading import UNSTATED_REVISION
 
 KEEP_INTERVAL_S: Final = 2.0
+RETRY_INTERVAL_S: Final = 30.0
 KEEP_PAUSE: Final = 10
 """Times as long as a write took, the next one waits at least."""
 
@@ -26,8 +28,8 @@ Listener = Callable[[RuleSet], None]
 class RuleCache:
     """Holds one rule set; readers take `current` and never wait. Belongs to one event loop.
 
-    Without `data_dir` nothing is kept. `on_keep_failed` is called when the copy on disk could not be written: the
-    rule set is in force all the same, but a restart would not know it.
+    Without `data_dir` nothing is kept. A copy that could not be written is tried again by `run`; the rule set is in
+    force all the same, but a restart would not know it.
     """
 
     def __init__(
@@ -36,26 +38,29 @@ class RuleCache:
         *,
         current: RuleSet = EMPTY_RULE_SET,
         position: RulePosition = NOWHERE,
-        on_keep_failed: Callable[[], None] = lambda: None,
+        last_numbered: int = UNSTATED_REVISION,
     ) -> None:
         self.current = current
         self.position = position
         self.is_awaited = False
         """Whether there may be rules, of the store or a push, and none came yet: looked at for each admission."""
+        self.is_keeping_failed = False
+        """Whether the disk refused the last copy: a restart would begin with older rules."""
+        self._last_numbered = last_numbered
         self._follows = False
         self._unkept = asyncio.Event()
         self._data_dir = data_dir
-        self._on_keep_failed = on_keep_failed
         self._listeners: list[Listener] = []
         self._swapping = asyncio.Lock()
         self._keeping = asyncio.Lock()
 
     @classmethod
-    async def load(cls, data_dir: Path, *, on_keep_failed: Callable[[], None] = lambda: None) -> "RuleCache":
+    async def load(cls, data_dir: Path) -> "RuleCache":
         """Return a cache with the copy kept on disk; without rules if there is no usable copy."""
         copy = await asyncio.to_thread(read_copy, data_dir)
+        last_numbered = await asyncio.to_thread(read_last_numbered, data_dir)
         kept, position = (EMPTY_RULE_SET, NOWHERE) if copy is None else copy
-        return cls(data_dir, current=kept, position=position, on_keep_failed=on_keep_failed)
+        return cls(data_dir, current=kept, position=position, last_numbered=last_numbered)
 
     @property
     def is_loaded(self) -> bool:
@@ -75,18 +80,17 @@ class RuleCache:
 
         With `keep_later` it is `run` that keeps it: who waits for the rules need not wait for the copy too.
 
-        A revision of 0 means the next one, unless the content is what is in force. The same revision with the same
-        content changes nothing. Raises `StaleRevision` for an older revision, or the same one with other content.
+        A revision of 0 means the next one that no other content had, unless the content is what is in force. The same
+        revision with the same content changes nothing. Raises `StaleRevision` for an older revision, or the same one
+        with other content.
         """
         async with self._swapping:
             accepted = await self._accept(rule_set)
             if accepted is None:
                 return False
             retired = self._put_in_force(accepted, NOWHERE)
-            if keep_later:
-                self._unkept.set()
-            else:
-                await self._keep()
+            if not keep_later:
+                await self.keep_last()
             await asyncio.to_thread(free_rule_set, retired)
             return True
 
@@ -97,32 +101,32 @@ class RuleCache:
         """
         self._follows = True
         retired = self._put_in_force(rule_set, position)
-        self._unkept.set()
         if not shares_rules:
             await asyncio.to_thread(free_rule_set, retired)
 
     async def run(self) -> None:
         """Keep on disk what is to be kept later, until cancelled: at once, then in ever longer steps if it takes long.
 
-        A write of 100,000 rules takes seconds of a processor. It must not become all that a sidecar does.
+        What the disk refused is tried again every half minute. A write of 100,000 rules takes seconds of a processor.
+        It must not become all that a sidecar does.
         """
         loop = asyncio.get_running_loop()
         while True:
             await self._unkept.wait()
             started_s = loop.time()
             await self.keep_last()
-            await asyncio.sleep(max(KEEP_INTERVAL_S, KEEP_PAUSE * (loop.time() - started_s)))
+            pause_s = RETRY_INTERVAL_S if self.is_keeping_failed else KEEP_INTERVAL_S
+            await asyncio.sleep(max(pause_s, KEEP_PAUSE * (loop.time() - started_s)))
 
     async def keep_last(self) -> None:
-        """Keep what is in force on disk, if that was not done yet."""
-        if self._unkept.is_set():
-            self._unkept.clear()
-            await self._keep()
+        """Keep what is in force on disk, if that was not done yet. Who is cancelled meanwhile has it kept first."""
+        await uncut(self._keep())
 
     def _put_in_force(self, rule_set: RuleSet, position: RulePosition) -> list[RuleSet]:
         """Swap, tell it, and return the list that has the last reference to the one before."""
         retired = [self.current]
         self.current, self.position = rule_set, position
+        self._unkept.set()
         self.is_awaited = False
         for listener in self._listeners:
             listener(rule_set)
@@ -140,17 +144,32 @@ class RuleCache:
         if self.is_loaded and await asyncio.to_thread(same.__eq__, self.current):
             return None
         if stated == UNSTATED_REVISION:
-            return replace(rule_set, revision=in_force + 1)
+            return replace(rule_set, revision=await self._next_number())
         message = f"revision {stated} is in force with other content; state a higher revision"
         raise StaleRevision(message, field="revision")
 
+    async def _next_number(self) -> int:
+        """Return a revision that no other rules had here, not even such as a crash left without a copy."""
+        self._last_numbered = max(self.current.revision, self._last_numbered) + 1
+        if self._data_dir is not None:
+            try:
+                await uncut(asyncio.to_thread(note_numbered, self._data_dir, self._last_numbered))
+            except OSError:
+                _log.exception("Revision %d could not be noted in %s", self._last_numbered, self._data_dir)
+        return self._last_numbered
+
     async def _keep(self) -> None:
         async with self._keeping:
+            if not self._unkept.is_set():
+                return
+            self._unkept.clear()
             rule_set = self.current
             if self._data_dir is None or rule_set.revision == UNSTATED_REVISION:
                 return
             try:
                 await asyncio.to_thread(write_copy, self._data_dir, rule_set, self.position)
+                self.is_keeping_failed = False
             except OSError:
                 _log.exception("Revision %d is in force but could not be kept in %s", rule_set.revision, self._data_dir)
-                self._on_keep_failed()
+                self.is_keeping_failed = True
+                self._unkept.set()

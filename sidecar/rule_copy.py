@@ -4,7 +4,7 @@ import logging
 import os
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 import orjson
 
@@ -16,6 +16,7 @@ from ledger.rules import RuleSet
 from sidecar.rule_loading import UNSTATED_REVISION, DocumentFormat, read_rule_set
 
 COPY_NAME: Final = "rules.json"
+NUMBER_NAME: Final = "rules.revision"
 RULES_A_WRITE: Final = 2_000
 _STORE: Final = b'{"store":'
 """Begins the first line of rules that were followed from the store: what they stand at there. No document has it."""
@@ -56,6 +57,30 @@ def read_copy(data_dir: Path) -> tuple[RuleSet, RulePosition] | None:
     return rule_set, RulePosition(position.epoch, rule_set.revision, position.tip) if position.epoch else NOWHERE
 
 
+def note_numbered(data_dir: Path, revision: int) -> None:
+    """Note, blocking, that rules without a revision of their own are about to come into force under this one.
+
+    Raises `OSError`.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    temporary = data_dir / f"{NUMBER_NAME}.new"
+    with temporary.open("w", encoding="ascii") as file:
+        file.write(f"{revision}\n")
+        _put_in_place(file, temporary, data_dir / NUMBER_NAME)
+
+
+def read_last_numbered(data_dir: Path) -> int:
+    """Return the revision noted last, blocking; 0 if there is none, or none that can be used, which is logged."""
+    path = data_dir / NUMBER_NAME
+    try:
+        return int(path.read_bytes())
+    except FileNotFoundError:
+        return UNSTATED_REVISION
+    except (OSError, ValueError) as error:
+        _log.error("The note of the last revision %s cannot be used and is ignored: %s", path, error)
+        return UNSTATED_REVISION
+
+
 def _take_position(text: bytes) -> tuple[RulePosition, bytes]:
     """Return position and document of a copy; only one that came from the store begins with a line for the first."""
     if not text.startswith(_STORE):
@@ -83,10 +108,15 @@ def _replace(data_dir: Path, rule_set: RuleSet, position: RulePosition) -> None:
             file.write(separator + b",\n".join(lines))
             separator = b",\n"
         file.write(b"\n]}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(data_dir / COPY_NAME)
-    _sync_directory(data_dir)
+        _put_in_place(file, temporary, data_dir / COPY_NAME)
+
+
+def _put_in_place(file: IO[Any], temporary: Path, path: Path) -> None:
+    """Give a file that was written whole its name: after a crash at any moment there is the old one or the new one."""
+    file.flush()
+    os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync_directory(path.parent)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -235,6 +235,7 @@ async def _start_rules(
     """Take the rules from where they come, and follow them in the background."""
     metrics.set_rules_source(settings.rules_source)
     metrics.show_rules_awaited(lambda: rules.is_awaited)
+    metrics.show_rules_unkept(lambda: rules.is_keeping_failed)
     if settings.rules is not None:
         prices = None if settings.prices is None else Path(settings.prices)
         rule_file = RuleFile(Path(settings.rules), rules, prices=prices, on_reject=metrics.record_rules_rejected)
