@@ -1,10 +1,12 @@
 """What a check costs a store that grows, by its malloc: ``python -m bench.store_growth``, for about two minutes.
 
-In turns: the wheel's server, the same without an append-only file, and the server on PATH, each with a sidecar of its
-own. Each turn is a measured second of HTTP on 32 connections and a second of the stream, which adds records faster.
+In turns: the wheel's server with the system's jemalloc, if there is one, the same with glibc's malloc, and the server
+on PATH, each with a sidecar of its own. Each turn is a measured second of HTTP on 32 connections and a second of the
+stream, which adds records faster.
 """
 
 import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +20,7 @@ from bench.suite.scenarios import STREAM_64, case
 from bench.suite.subjects import running_sidecar, running_store
 from cli import embedded
 from cli.embedded import EmbeddedStore
-from cli.store_socket import ask
+from cli.store_server import PRELOAD, find_jemalloc
 
 ROUNDS: Final = 6
 SECONDS: Final = 0.8
@@ -29,8 +31,11 @@ ON_PATH: Final = "redis-server"
 def stores(directory: Path) -> Iterator[dict[str, EmbeddedStore]]:
     """Run the stores to compare; the one on PATH only where there is one."""
     with contextlib.ExitStack() as stack:
-        running = {name: stack.enter_context(running_store(directory / name)) for name in ("wheel", "wheel, no AOF")}
-        ask(running["wheel, no AOF"].socket, "CONFIG SET appendonly no")
+        running = {}
+        if find_jemalloc():
+            running["wheel, jemalloc"] = stack.enter_context(running_store(directory / "jemalloc"))
+        with mock.patch.dict(os.environ, {PRELOAD: ""}):
+            running["wheel, glibc"] = stack.enter_context(running_store(directory / "glibc"))
         if binary := shutil.which(ON_PATH):
             with mock.patch.object(embedded, "find_server_binary", return_value=binary):
                 running[ON_PATH] = stack.enter_context(running_store(directory / "path"))

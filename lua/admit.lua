@@ -30,7 +30,7 @@ local events_key, due_key, tiers_key, lineage_key, prefix, max_events
 local function next_call()
   local index, plan_index, request, user, amount, sent, not_after, input, output, attempt, more =
     take_apart(next_argument(), '\30', 11)
-  local label, plan = labels[tonumber(index)], plans[tonumber(plan_index)]
+  local label, plan = labels[index + 0], plans[plan_index + 0] -- arithmetic takes digits faster than tonumber does
   -- Sixteen fields: with more a table is twice as large. What few calls have is not among them: `meta`, `unpriced`,
   -- `refusal` and `refusal_budget`.
   local call = {
@@ -38,10 +38,10 @@ local function next_call()
     plan = plan,
     request = request,
     user = user,
-    amount = tonumber(amount),
+    amount = amount + 0,
     amount_text = amount,
     sent = sent,
-    not_after_ms = tonumber(not_after),
+    not_after_ms = not_after + 0,
     input = input,
     output = output,
     attempt = attempt,

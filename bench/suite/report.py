@@ -78,7 +78,8 @@ def machine(results: Results) -> str:
     facts = next(iter(results.values()))["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     lines.append(f"- {facts['cores']} cores ({facts['cpu']}), {facts['memory_gib']} GiB, {facts['platform']}")
-    lines.append(f"- Python {facts['python']}; {versions}; {facts['redis_benchmark']}")
+    malloc = f"; the store's malloc: {facts['store_malloc']}" if "store_malloc" in facts else ""
+    lines.append(f"- Python {facts['python']}; {versions}; {facts['redis_benchmark']}{malloc}")
     return "\n".join(lines)
 
 

@@ -21,8 +21,8 @@ local function begin(run_keys, run_arguments)
     redis, string, table, math, ipairs, pairs, tonumber, type, unpack, error = globals()
   end
   keys, key_cursor, arguments, argument_cursor = run_keys, 0, run_arguments, 0
-  for _, set in ipairs(beginnings) do
-    set()
+  for index = 1, #beginnings do
+    beginnings[index]()
   end
 end
 
