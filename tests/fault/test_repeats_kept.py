@@ -15,7 +15,7 @@ from tests.support.processes import SidecarProcess, running_sidecar, template, w
 from tests.support.store_proxy import Fate, StoreProxy, cut_in_the_middle, deliver, swallow
 from tests.support.stores import StoreProcess, store_process
 
-WITHIN_S: Final = 30.0
+WITHIN_S: Final = 60.0
 TIMEOUTS: Final = {"deadline_ms": 5000, "command_timeout_ms": 300, "breaker_failure_pct": 100}
 CHECKED_NANOS: Final = 3_000_000
 SETTLED_NANOS: Final = 5_000_000

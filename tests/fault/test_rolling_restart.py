@@ -18,7 +18,7 @@ WORKERS: Final = 8
 RESTARTS: Final = 3
 CALLS_BETWEEN: Final = 60
 COST_NANOS: Final = 2_000_000
-DELIVERED_WITHIN_S: Final = 30.0
+DELIVERED_WITHIN_S: Final = 60.0
 DEADLINE_S: Final = 60.0
 USER: Final = "user-1"
 

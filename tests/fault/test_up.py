@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import time
@@ -19,7 +18,8 @@ from cli.up import store_dir
 from tests.support.patience import sidecar_environment
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+POLL_S = 0.01
 RULES = "rules:\n  - {kind: tier_template, key: free, limit_usd: 1, window: month, action: block}\n"
 
 
@@ -60,7 +60,7 @@ def _until(condition: Callable[[], bool]) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        os.sched_yield()
+        time.sleep(POLL_S)
     return True
 
 

@@ -23,7 +23,7 @@ from tests.support.processes import SidecarProcess, launch, running_sidecar, tem
 from tests.support.stores import store_process
 
 WORKERS: Final = 3
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
 
 
