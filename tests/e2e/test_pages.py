@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from tests.e2e.stage import Stage, running_stage
+from tests.e2e.stage import DEADLINE_S, Stage, running_stage
 
 READ_TOKEN = "a-token-that-may-only-read"
 WRITE_TOKEN = "a-token-that-may-change-all"
@@ -233,6 +233,7 @@ async def test_who_may_only_read_signs_in_and_finds_nothing_to_press(
         running_stage(valkey_url, tmp_path, read_token=READ_TOKEN, write_token=WRITE_TOKEN) as stage,
         await browser.new_context(base_url=stage.url) as context,
     ):
+        context.set_default_timeout(DEADLINE_S * 1000)
         page = await context.new_page()
         await page.goto("/audit")
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
@@ -273,6 +274,7 @@ async def test_signing_in_never_leads_to_another_site(
         running_stage(valkey_url, tmp_path, write_token=WRITE_TOKEN) as stage,
         await browser.new_context(base_url=stage.url) as context,
     ):
+        context.set_default_timeout(DEADLINE_S * 1000)
         page = await context.new_page()
         await page.goto(f"/login?next={quote(wanted.format(url=stage.url))}")
         await page.get_by_label("Token").fill(WRITE_TOKEN)

@@ -22,7 +22,7 @@ from tests.support.ledger_under_test import nanos
 from tests.support.stores import StoreProcess, store_process
 
 WORKSPACE = "kept"
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -11,9 +11,8 @@ from tests.support.books import new_workspace
 from tests.support.control_process import control_plane_process
 from tests.support.processes import running_sidecar
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 POLL_S = 0.02
-PATIENT = {"deadline_ms": 5000, "command_timeout_ms": 2000, "connect_timeout_ms": 2000}
 
 
 async def _put(session: aiohttp.ClientSession, method: str, url: str, **options: Any) -> Any:
@@ -42,9 +41,9 @@ async def test_a_killed_control_plane_takes_no_rule_with_it(tmp_path: Path, valk
     async with open_session() as session:
         with control_plane_process(valkey_url, workspace) as (_, api):
             created = await _put(session, "POST", f"{api}/templates", json=template)
-            with running_sidecar(tmp_path, valkey_url, None, workspace=workspace, **PATIENT) as sidecar:
+            with running_sidecar(tmp_path, valkey_url, None, workspace=workspace) as sidecar:
                 first = await _decided(session, sidecar.url, 1)
-        with running_sidecar(tmp_path, valkey_url, None, workspace=workspace, **PATIENT) as sidecar:
+        with running_sidecar(tmp_path, valkey_url, None, workspace=workspace) as sidecar:
             alone = await _check(session, sidecar.url)
             with control_plane_process(valkey_url, workspace) as (_, api):
                 await _put(

@@ -16,7 +16,8 @@ from cli.left_over import stop_left_over
 from cli.store_server import find_server_binary
 from cli.store_socket import StoreSilent, ask, choose_socket_path, server_facts
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+POLL_S = 0.01
 ROOT = Path(__file__).parents[2]
 
 HOLDER = """
@@ -48,7 +49,7 @@ def _until(condition: Callable[[], bool]) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        os.sched_yield()
+        time.sleep(POLL_S)
     return True
 
 

@@ -15,11 +15,13 @@ from tests.support.books import Books, every_window, new_workspace, read_books
 from tests.support.processes import SidecarProcess, running_sidecar, template, write_rules
 from tests.support.stores import ALWAYS, StoreProcess, store_process
 
-DEADLINE_MS: Final = 400
+DEADLINE_MS: Final = 2000
 FAR_OFF_MS: Final = 10_000
 BOUND_S: Final = 0.8 * FAR_OFF_MS / 1000
-"""Far above the deadline, for machines that stall; far below what a call takes that the deadline does not end."""
-BACK_WITHIN_S: Final = 30.0
+"""Above the deadline, for machines that stall, and below what a call takes that the deadline does not end.
+
+The deadline itself is no shorter because what is let through has to be on disk within it, else it is refused."""
+BACK_WITHIN_S: Final = 60.0
 AT_A_TIME: Final = 20
 CALLS: Final = 60
 COST_NANOS: Final = 10_000_000
@@ -270,7 +272,9 @@ async def test_a_killed_store_has_every_acknowledged_charge(
     async with open_session() as session:
         await _until_exact(session, sidecar)
         asking = [asyncio.create_task(ask(session, *call)) for call in calls]
-        await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+        for first in asyncio.as_completed(asking):
+            if (await first).is_exact:
+                break
         store.kill()
         answers = await asyncio.gather(*asking)
         store.start()

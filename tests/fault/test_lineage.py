@@ -16,7 +16,7 @@ from tests.support.ports import HOST, free_ports
 from tests.support.servers import Server, until
 
 REPLICATED = ("--repl-diskless-sync-delay", "0")
-PATIENT = StoreTimeouts(connect_ms=2000, command_ms=5000)
+PATIENT = StoreTimeouts(connect_ms=30_000, command_ms=30_000)
 
 
 class Store:

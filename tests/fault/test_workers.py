@@ -23,7 +23,7 @@ from tests.support.processes import SidecarProcess, launch, running_sidecar, tem
 from tests.support.stores import store_process
 
 WORKERS: Final = 3
-DEADLINE_S: Final = 30.0
+DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
 
 
@@ -68,10 +68,21 @@ async def _decisions(session: aiohttp.ClientSession, sidecar: SidecarProcess) ->
     return counts
 
 
-async def _until_workers(session: aiohttp.ClientSession, sidecar: SidecarProcess, number: int) -> None:
+async def _until_workers(session: aiohttp.ClientSession, sidecar: SidecarProcess, number: int) -> "Counter[str]":
+    """Return what they count once all answer: a scrape leaves out a worker that does not within a second."""
     async with asyncio.timeout(DEADLINE_S):
-        while len(await _decisions(session, sidecar)) < number:
-            pass
+        while len(counts := await _decisions(session, sidecar)) < number:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(POLL_S)
+    return counts
+
+
+async def _until_ready(session: aiohttp.ClientSession, sidecar: SidecarProcess) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            async with session.get(f"{sidecar.admin_url}/readyz") as response:
+                if response.status == 200:
+                    return
+            await asyncio.sleep(POLL_S)
 
 
 async def test_workers_share_one_counter(tmp_path: Path) -> None:
@@ -79,13 +90,12 @@ async def test_workers_share_one_counter(tmp_path: Path) -> None:
     workspace = new_workspace()
     async with _house(tmp_path, workspace) as (sidecar, store), open_session() as session:
         answers = await ask_all(session, [_check(sidecar.url, number) for number in range(300)], at_a_time=100)
-        counted = await _decisions(session, sidecar)
-        async with session.get(f"{sidecar.admin_url}/readyz") as response:
-            ready = response.status
+        counted = await _until_workers(session, sidecar, WORKERS)
+        await _until_ready(session, sidecar)
         books = await read_books(store.url, workspace)
 
     assert sum(answer.document["allowed"] for answer in answers) == 100
-    assert (300, WORKERS, 200) == (counted.total(), len([each for each in counted.values() if each]), ready)
+    assert (300, WORKERS) == (counted.total(), len([each for each in counted.values() if each]))
     assert (1_000_000_000, []) == (books.spend("ada")["month"], books.report.differences)
 
 
@@ -106,8 +116,7 @@ async def test_a_worker_that_is_killed_is_started_again(tmp_path: Path) -> None:
             answered.add(str(body["request_id"]))
 
     done = asyncio.Event()
-    patient = {"deadline_ms": 5000, "command_timeout_ms": 5000}
-    async with _house(tmp_path, workspace, **patient) as (sidecar, store), open_session() as session:
+    async with _house(tmp_path, workspace) as (sidecar, store), open_session() as session:
         calls = [asyncio.create_task(call_on()) for _ in range(30)]
         for victim in _children(sidecar.process)[:2]:
             os.kill(victim, signal.SIGKILL)
@@ -150,8 +159,7 @@ async def test_whatever_was_charged_was_answered_when_workers_stop(tmp_path: Pat
             except aiohttp.ClientError:
                 return
 
-    patient = {"deadline_ms": 3000, "command_timeout_ms": 3000}
-    async with _house(tmp_path, workspace, **patient) as (sidecar, store), open_session() as session:
+    async with _house(tmp_path, workspace) as (sidecar, store), open_session() as session:
         calls = [asyncio.create_task(call_on()) for _ in range(30)]
         async with asyncio.timeout(DEADLINE_S):
             while len(answers) < 300:  # noqa: ASYNC110 - the callers fill the list

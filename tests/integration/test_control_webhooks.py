@@ -1,5 +1,6 @@
 """Webhooks of a whole control plane: from a blocked call to the receiver, health, and what the page is told."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from ledger.heartbeats import Heartbeats, SidecarReport
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.event_streams import event_fields
 from tests.support.webhook_receiver import Receiver, webhook_receiver
+
+DEADLINE_S = 60.0
 
 
 @pytest.fixture
@@ -45,8 +48,9 @@ async def test_an_event_reaches_the_receiver(store_url: str, receiver: Receiver,
         await client.aclose()
         await receiver.until(notes=1)
         shown = await _webhook(control)
-        while shown["delivered"] == 0:
-            shown = await _webhook(control)
+        async with asyncio.timeout(DEADLINE_S):
+            while shown["delivered"] == 0:
+                shown = await _webhook(control)
         metrics = (await control.admin("/metrics")).body.decode()
     assert ("127.0.0.1", False, None) == (shown["host"].partition(":")[0], shown["signed"], shown["failing_since"])
     assert 'spendgate_control_webhook_messages_total{result="delivered",webhook="ops"} 1.0' in metrics

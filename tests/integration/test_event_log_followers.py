@@ -15,6 +15,7 @@ from tests.support.event_streams import EventStreams, event_streams
 
 PARTITIONS = 3
 FAST_S = 0.001
+DEADLINE_S = 60.0
 
 
 @pytest.fixture
@@ -96,8 +97,9 @@ async def until_found(follower: AsyncIterator[NewEvents]) -> AsyncIterator[NewEv
 async def test_following_from_a_page_goes_on_without_gap_or_repetition(three: EventStreams) -> None:
     """Events are written all the time while the page is read and the follower starts."""
     writing = asyncio.create_task(scatter(three, 300))
-    while not (await three.log.page()).events:
-        pass
+    async with asyncio.timeout(DEADLINE_S):
+        while not (await three.log.page()).events:
+            pass
     page = await three.log.page(limit=1000)
     found = await follow_until(three.log, lambda found: len(found) + len(page.events) >= 300, after=page.newest)
     expected = await writing

@@ -19,6 +19,7 @@ from tests.support.sse import EventSource, Message, event_source
 from tests.support.stores import store_process
 
 PARTITIONS = 3
+DEADLINE_S = 60.0
 
 
 @pytest.fixture
@@ -188,10 +189,11 @@ async def test_only_so_many_readers_are_served(control: ControlReads, monkeypatc
         status, problem = await control.get("events/stream")
     assert (503, "too_many_streams") == (status, problem["code"])
 
-    while True:
-        async with control.session.get(f"{control.url}/api/v1/events/stream") as response:
-            if response.status == 200:
-                break
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            async with control.session.get(f"{control.url}/api/v1/events/stream") as response:
+                if response.status == 200:
+                    break
 
 
 @pytest.mark.parametrize("path", ["events.csv", "events/stream"])

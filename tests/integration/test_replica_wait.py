@@ -27,6 +27,8 @@ from tests.support.service_thread import sidecar_in_a_thread
 WAIT_SHARE: Final = 0.03
 """Of ten seconds: so long a call waits for a replica. Everything else of a sidecar is patient."""
 ANSWER_S: Final = 60.0
+PATIENT_MS: Final = 10_000
+"""Less than the 15 s after which a connection of programs gives up a reply."""
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +99,7 @@ async def test_a_repeat_on_another_connection_waits_again(store: SentinelStore, 
     """What the first run wrote is nothing that the new connection has written; the answer waits for it all the same."""
     replica = next(server for server in store.servers if server.port != store.primary_port)
     client = connect(f"redis://{HOST}:{store.primary_port}", StoreTimeouts(connect_ms=10_000, command_ms=10_000))
-    ledger = RedisLedger(client, workspace=workspace, replica_wait_ms=300)
-    admission = _admission(await ledger.store_time_ms())
+    admission = _admission(await RedisLedger(client, workspace=workspace).store_time_ms())
     replica.freeze()
     try:
         for _ in range(2):
@@ -110,6 +111,8 @@ async def test_a_repeat_on_another_connection_waits_again(store: SentinelStore, 
             await connection.aclose()
     finally:
         replica.thaw()
+    connection = ScriptConnection(client)
+    ledger = RedisLedger(client, workspace=workspace, connections={"admit": connection}, replica_wait_ms=PATIENT_MS)
     (answer,) = await ledger.admit([admission])
     await connection.aclose()
     await client.aclose()

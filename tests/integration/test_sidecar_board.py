@@ -146,8 +146,8 @@ async def test_a_line_tells_who_it_is_and_when_it_was_heard_of(sidecars: Sidecar
         "degraded_decisions": 0,
         "degraded_at": None,
         "started_at": "2026-01-31T12:00:00Z",
-        "age_s": 7,
-    } == {name: value for name, value in line.items() if name != "seen_at"}
+    } == {name: value for name, value in line.items() if name not in {"seen_at", "age_s"}}
+    assert 7 <= line["age_s"] < 60  # Not below what it is older than this test, which may have taken a while itself.
 
 
 async def test_an_outage_is_told_while_it_lasts_and_for_a_while_after_it(sidecars: Sidecars) -> None:

@@ -3,9 +3,12 @@
 import gc
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
-from spendgate import AsyncSpendgate, Spendgate, SpendgateRequestError, Usage
+from spendgate import AsyncSpendgate, Settlement, Spendgate, SpendgateRequestError, Usage
+from spendgate._calls import Call
+from spendgate._hold_state import BEATS_A_TTL
 from spendgate.testing import FakeSidecar
 
 from tests.support.sdk_gates import TIMEOUT_S, eventually, settled_usage, spend_text
@@ -99,14 +102,29 @@ def test_closing_a_client_closes_its_holds(url: str, user: str) -> None:
     assert not hold.is_open
 
 
-def test_an_open_hold_is_kept_alive(gate: Spendgate, user: str) -> None:
-    """A call that takes longer than the time to live of its hold does not lose it."""
-    with gate.hold(user, estimate_usd="0.9", ttl_s=1) as hold:
-        expires_at = hold.decision.expires_at
-        assert expires_at is not None
-        eventually(lambda: gate.usage(user).at > expires_at)
+def test_an_open_hold_is_kept_alive(gate: Spendgate, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that takes longer than the time to live of its hold does not lose it: its end is put off all the while.
+
+    Six hundred times within that time instead of three, so that nobody has to wait for it to pass.
+    """
+    for module in ("_hold_state", "_heartbeat"):
+        monkeypatch.setattr(f"spendgate.{module}.BEATS_A_TTL", 200 * BEATS_A_TTL)
+    heartbeat, ends = gate._engine.courier._heartbeat, list[datetime | None]()
+    send = heartbeat._send
+
+    def noted(call: Call) -> Settlement:
+        settlement = send(call)
+        ends.append(settlement.expires_at)
+        return settlement
+
+    monkeypatch.setattr(heartbeat, "_send", noted)
+    with gate.hold(user, estimate_usd="0.9", ttl_s=60) as hold:
+        ends.append(hold.decision.expires_at)
+        eventually(lambda: len(ends) >= 4)
         settlement = hold.settle(cost_usd="0.5")
 
+    assert BEATS_A_TTL > 1
+    assert sorted(set(ends)) == ends
     assert settlement is not None
     assert ("open", False) == (settlement.state_before, settlement.late)
     assert "0.5" == spend_text(settled_usage(gate, user))

@@ -16,7 +16,7 @@ APP = """
 import sys
 from spendgate import Spendgate
 url, journal, user, ttl_s = sys.argv[1:]
-gate = Spendgate(url, timeout_s=20, tier="free", journal_dir=journal)
+gate = Spendgate(url, timeout_s=60, tier="free", journal_dir=journal)
 hold = gate.reserve(user, estimate_usd="0.5", ttl_s=int(ttl_s))
 print("held", flush=True)
 sys.stdin.readline()
@@ -24,6 +24,7 @@ settlement = hold.settle(cost_usd="0.25")
 print("kept" if settlement is None else "settled", flush=True)
 sys.stdin.readline()
 """
+HASTY_S = 0.2
 FORGETFUL = APP.partition("settlement =")[0].replace("sys.stdin", 'hold.note_cost("0.125")\nsys.stdin')
 
 
@@ -149,15 +150,23 @@ def test_a_settle_outlives_its_killed_app(sidecar: Sidecar, gate: Spendgate, use
 @pytest.mark.usefixtures("each_transport")
 def test_a_reserve_that_was_denied_unanswered_is_given_back(sidecar: Sidecar, gate: Spendgate, user: str) -> None:
     """The sidecar is frozen, the call denied; when it wakes it makes the hold after all, which is released."""
-    with Spendgate(sidecar.url, timeout_s=0.2, tier="free") as app:
+    with Spendgate(sidecar.url, timeout_s=TIMEOUT_S, tier="free") as app:
         app.check(user, cost_usd="0.1")
         sidecar.signal(signal.SIGSTOP)
+        _make_hasty(app)
         with pytest.raises(SpendgateUnavailableError):
             app.reserve(user, estimate_usd="0.5", request_id="call-1")
         sidecar.signal(signal.SIGCONT)
 
         eventually(lambda: _refusal_of_extend(gate, user, "call-1") == "already_released")
     assert ("0.1", 0) == (spend_text(gate.usage(user)), gate.usage(user).open_holds)
+
+
+def _make_hasty(app: Spendgate) -> None:
+    """Let a client wait only a moment from now on, over the connection that it has."""
+    exchange = app._engine._transport._exchange  # type: ignore[attr-defined]
+    exchange.timeout_s = HASTY_S
+    exchange._extensions["timeout"].update(dict.fromkeys(exchange._extensions["timeout"], HASTY_S))
 
 
 def _refusal_of_extend(gate: Spendgate, user: str, request_id: str) -> str | None:

@@ -103,8 +103,9 @@ async def _main() -> None:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    # A buffer of its own: without one (PYTHONUNBUFFERED) what a pipe does not take in one go would be lost.
+    with open(sys.stdout.fileno(), "w", encoding="utf-8", closefd=False) as output:
+        output.write(f"{line}\n")
 
 
 if __name__ == "__main__":

@@ -4,16 +4,26 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from typing import Final
 
 from tests.support.processes import ROOT
+
+DEADLINE_S: Final = 60.0
+POLL_S: Final = 0.02
 
 
 @contextlib.contextmanager
 def control_plane_process(
     redis_url: str, workspace: str, **settings: object
 ) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
-    """Run a control plane as a process, with `settings` as SPENDGATE_... variables; yields it and its API's URL."""
+    """Run a control plane as a process, with `settings` as SPENDGATE_... variables; yields it and its API's URL.
+
+    It has read the rules then: one that the store was slow to answer serves before that, and can change none.
+    """
     reader, writer = os.pipe()
     environment = {
         "PATH": os.environ["PATH"],
@@ -30,7 +40,23 @@ def control_plane_process(
     os.close(writer)
     try:
         with os.fdopen(reader) as pipe:
-            yield process, pipe.readline().strip() + "/api/v1"
+            api = pipe.readline().strip() + "/api/v1"
+        _wait_for_rules(api)
+        yield process, api
     finally:
         process.kill()
         process.wait()
+
+
+def _wait_for_rules(api: str) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{api}/templates", timeout=DEADLINE_S):
+                return
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code != 503:
+                    raise
+        time.sleep(POLL_S)
+    raise RuntimeError("the control plane has no rules")

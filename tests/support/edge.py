@@ -34,7 +34,7 @@ from sidecar.store_clock import StoreClock
 from tests.support.allowances import memory_allowance
 from tests.support.ledger_under_test import NOON_MS, rule, template
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 LIMITS = LaneLimits(max_batch=64, max_queue=1024, command_timeout_s=DEADLINE_S, deadline_s=DEADLINE_S)
 PRICE = {
     "provider": "openai",

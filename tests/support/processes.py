@@ -18,7 +18,7 @@ from tests.support.patience import sidecar_environment
 
 ROOT: Final = Path(__file__).parents[2]
 START_DEADLINE_S: Final = 60.0
-STOP_DEADLINE_S: Final = 30.0
+STOP_DEADLINE_S: Final = 60.0
 POLL_S: Final = 0.02
 SERVING: Final = re.compile(r"serving decisions on (?P<url>\S+), metrics on (?P<admin>\S+)")
 LONGEST_TEST: Final = timedelta(minutes=3)

@@ -13,6 +13,8 @@ import openai
 from spendgate import AsyncSpendgate, Spendgate
 from spendgate.providers import wrap
 
+from tests.support.sdk_gates import TIMEOUT_S
+
 MESSAGES = [{"role": "user", "content": "Say it in six words."}]
 CHAT = {"model": "fake-model", "messages": MESSAGES, "max_tokens": 10}
 
@@ -23,13 +25,13 @@ class App:
     def __init__(self, url: str, provider_url: str, journal_dir: str, *, awaits: bool) -> None:
         self._runner = asyncio.Runner() if awaits else None
         kind = AsyncSpendgate if awaits else Spendgate
-        self.gate: Any = kind(url, journal_dir=journal_dir, timeout_s=30)
+        self.gate: Any = kind(url, journal_dir=journal_dir, timeout_s=TIMEOUT_S)
         openai_kind, anthropic_kind = (
             (openai.AsyncOpenAI, anthropic.AsyncAnthropic) if awaits else (openai.OpenAI, anthropic.Anthropic)
         )
         self.bare_openai = openai_kind(api_key="none", base_url=f"{provider_url}/v1")
         self.bare_anthropic = anthropic_kind(api_key="none", base_url=provider_url)
-        self.reader = Spendgate(url, journal_dir=journal_dir, timeout_s=30)
+        self.reader = Spendgate(url, journal_dir=journal_dir, timeout_s=TIMEOUT_S)
 
     @property
     def awaits(self) -> bool:

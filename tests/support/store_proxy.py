@@ -38,7 +38,8 @@ class StoreProxy:
 
     The target is ``unix://`` and a path, or ``redis://`` with a host and a port, where nothing need listen yet.
     `lost` counts the replies that did not arrive whole. `on_command` sees what callers send, as it comes in. `delay`
-    says for how many seconds a reply is held back, and with it those behind it on its connection.
+    says for how many seconds a reply is held back, and with it those behind it on its connection. `concerns` says
+    which commands have replies that `fate` is asked about, by the last that came in on a connection; else all of them.
     """
 
     def __init__(self, target_url: str) -> None:
@@ -49,6 +50,7 @@ class StoreProxy:
         self.fate: Fate = deliver
         self.on_command: Callable[[bytes], None] = lambda _data: None
         self.delay: Callable[[], float] = lambda: 0.0
+        self.concerns: Callable[[bytes], bool] = lambda _command: True
         self.lost = 0
         self.url = ""
 
@@ -94,9 +96,10 @@ class StoreProxy:
             store_reader, store_writer = await self._connect()
         except OSError:  # The store is gone: so is this connection, as a refused one.
             return
+        last = [b""]
         ways = {
-            asyncio.create_task(self._forward(reader, store_writer)),
-            asyncio.create_task(self._return(store_reader, writer)),
+            asyncio.create_task(self._forward(reader, store_writer, last)),
+            asyncio.create_task(self._return(store_reader, writer, last)),
         }
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -111,12 +114,12 @@ class StoreProxy:
             return await asyncio.open_unix_connection(self._target.path)
         return await asyncio.open_connection(self._target.hostname, self._target.port)
 
-    async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _return(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, last: list[bytes]) -> None:
         while data := await reader.read(CHUNK_BYTES):
             await self._joined.wait()
             if held_back_s := self.delay():
                 await asyncio.sleep(held_back_s)
-            passed = self.fate(data)
+            passed = self.fate(data) if self.concerns(last[0]) else data
             if passed is None:
                 await self._swallow_all(data, reader)
                 return
@@ -126,8 +129,9 @@ class StoreProxy:
                 self.lost += 1
                 return
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, last: list[bytes]) -> None:
         while data := await reader.read(CHUNK_BYTES):
+            last[0] = data
             self.on_command(data)
             await self._joined.wait()
             writer.write(data)

@@ -11,6 +11,7 @@ import pytest
 from ledger.errors import StoreFull, StoreNotAsked, StoreOverloaded, StoreUnavailable
 from sidecar.breaker import LEAST_RUNS, Breaker, BreakerLimits
 from sidecar.coalescer import Lane, LaneLimits
+from tests.support.loop_clock import LoopClock
 
 
 class Store:
@@ -76,7 +77,7 @@ async def test_an_operation_fails_at_its_deadline_whatever_the_store_does() -> N
     await lane.drain()
 
 
-async def test_a_store_that_clings_to_its_runs_holds_nobody_either() -> None:
+async def test_a_store_that_clings_to_its_runs_holds_nobody_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each operation has its deadline, also one that was asked after another, and while that one waited."""
     runs: list[list[int]] = []
 
@@ -87,17 +88,20 @@ async def test_a_store_that_clings_to_its_runs_holds_nobody_either() -> None:
                 await let_go.wait()
         return [str(operation) for operation in operations]
 
-    let_go = asyncio.Event()
+    let_go, clock = asyncio.Event(), LoopClock(monkeypatch)
     limits = LaneLimits(max_batch=4, max_queue=8, command_timeout_s=5.0, deadline_s=0.02)
     lane: Lane[int, str] = Lane(cling, limits, lambda _size, _seconds: None, Breaker(BreakerLimits()))
     assert "0" == await lane.submit(0)
     first = lane.submit(1)
-    await asyncio.wait([first], timeout=0.01)
+    await clock.move(0.01)
     second = lane.submit(2)
-    _, left = await asyncio.wait([first, second], timeout=20.0)
+    ended = []
+    for seconds in (0.009, 0.002, 0.01):
+        await clock.move(seconds)
+        ended.append((first.done(), second.done()))
     let_go.set()
     await lane.drain()
-    assert set() == left
+    assert [(False, False), (True, False), (True, True)] == ended
     assert [StoreUnavailable] * 2 == [type(asked.exception()) for asked in (first, second)]
     assert [[0], [1], [2]] == runs
 

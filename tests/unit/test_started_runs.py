@@ -8,6 +8,7 @@ import pytest
 from ledger.errors import StoreError, StoreNotAsked, StoreUnavailable
 from sidecar.breaker import LEAST_RUNS, Breaker, BreakerLimits
 from sidecar.coalescer import GiveUp, Lane, LaneLimits, Told
+from tests.support.loop_clock import LoopClock
 
 Tell = Callable[[Told[str]], None]
 
@@ -104,16 +105,16 @@ async def test_silence_opens_the_breaker() -> None:
     assert breaker.is_open
 
 
-async def test_each_run_has_its_whole_time() -> None:
+async def test_each_run_has_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """One timer watches all of them; catches one that gives up a run because an earlier one was due."""
-    wire, heard = Wire(), list[str | StoreError]()
+    wire, heard, clock = Wire(), list[str | StoreError](), LoopClock(monkeypatch)
     lane = make_lane(wire, command_timeout_s=0.2)
     lane.ask(1, heard.append)
     (await told(wire))(["one"])
-    await asyncio.sleep(0.12)
+    await clock.move(0.12)
     lane.ask(2, heard.append)
     tell = await told(wire, 1)
-    await asyncio.sleep(0.12)
+    await clock.move(0.12)
     assert [] == wire.given_up
     tell(["two"])
     assert ["one", "two"] == heard
@@ -211,9 +212,9 @@ async def test_a_caller_that_fails_costs_the_others_nothing() -> None:
     assert ["two"] == heard
 
 
-async def test_a_drain_ends_when_what_waited_is_refused() -> None:
+async def test_a_drain_ends_when_what_waited_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The only run is silent, and takes what has just arrived behind it along."""
-    wire, heard = Wire(), list[str | StoreError]()
+    wire, heard, clock = Wire(), list[str | StoreError](), LoopClock(monkeypatch)
     lane = make_lane(wire, command_timeout_s=0.02)
     lane.ask(1, heard.append)
     await told(wire)
@@ -224,5 +225,7 @@ async def test_a_drain_ends_when_what_waited_is_refused() -> None:
         lane.ask(2, heard.append)
 
     lane._runs[0].give_up = arrive
-    await asyncio.wait_for(lane.drain(), 60)
+    drained = asyncio.create_task(lane.drain())
+    await clock.move(0.03)
+    assert drained.done()
     assert [StoreUnavailable, StoreNotAsked] == [type(answer) for answer in heard]

@@ -69,7 +69,7 @@ async def test_a_store_behind_an_open_breaker_is_left_alone() -> None:
 async def test_a_store_that_stumbles_is_asked_again() -> None:
     """A connection that did not open in time opens the next time."""
     store = Store(StoreUnavailable("no answer"), StoreUnavailable("no answer"))
-    await warm_up(store, _clock(), _lanes(_breaker()))
+    await warm_up(store, _clock(), _lanes(_breaker()), within_s=60.0)
     assert [0, 0, 0] == store.warmed
 
 

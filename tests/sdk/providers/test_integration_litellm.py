@@ -81,7 +81,7 @@ def test_a_dropped_stream_is_charged_by_what_was_streamed(app: App, provider: Fa
     stream = _call(app, provider, user, stream=True)
     app.read(stream, 3)
     del stream
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not app.spent(user) and time.monotonic() < deadline:
         gc.collect()  # LiteLLM's own objects refer to each other
 

@@ -1,6 +1,7 @@
 """Streams: event for event those of the bare client, charged by the reported usage or by what was streamed."""
 
 import asyncio
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from tests.sdk.providers.test_calls import COST, RESPONSE, _method
 from tests.support.fake_provider import FakeProvider, Fault
 from tests.support.provider_apps import CHAT, App
+from tests.support.sdk_gates import DEADLINE_S
 
 ESTIMATED_INPUT = 27
 """Tokens that are estimated for `CHAT` by OpenAI's fields."""
@@ -137,11 +139,10 @@ def test_a_stream_that_its_reader_leaves_is_charged_by_what_was_streamed(
 
 def _soon(app: App, user: str) -> Decimal:
     """Return what was spent, once an event loop had the time to end what was let go."""
-    for _ in range(100):
-        if app.spent(user):
-            break
+    deadline = time.monotonic() + DEADLINE_S
+    while not (spent := app.spent(user)) and time.monotonic() < deadline:
         app.do(_moment())
-    return app.spent(user)
+    return spent
 
 
 async def _moment() -> None:

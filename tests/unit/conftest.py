@@ -1,0 +1,3 @@
+"""Loads the profile of Hypothesis before its decorators are read."""
+
+import tests.support.unhurried_examples  # noqa: F401
