@@ -24,9 +24,9 @@ Answer = TypeVar("Answer")
 
 
 IN_FLIGHT: Final = 2
-SMALL_BATCH: Final = 16
+SMALL_BATCH: Final = 12
 SHARE: Final = 4
-"""A batch takes a quarter of what waits, and at least sixteen. The store answers what it has read together at once, so
+"""A batch takes a quarter of what waits or is under way, and at least twelve. The store answers what it has read together at once, so
 that one large batch and this process would take turns idling; small ones keep both at work (docs/decisions/0005)."""
 
 Told = list[Answer] | Callable[[], Awaitable[list[Answer]]]
@@ -171,7 +171,8 @@ class Lane(Generic[Operation, Answer]):
 
     def _next_size(self) -> int:
         waiting = len(self._queue)
-        return min(max(SMALL_BATCH, -(-waiting // SHARE)), waiting, self._limits.max_batch)
+        unanswered = waiting + sum(len(run.batch) for run in self._runs)
+        return min(max(SMALL_BATCH, -(-unanswered // SHARE)), waiting, self._limits.max_batch)
 
     def _send(self, batch: "list[Asked[Operation, Answer]]", operations: list[Operation]) -> None:
         run = _Run(batch, self._loop.time() + self._run_limit_s)
