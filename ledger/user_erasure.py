@@ -1,7 +1,8 @@
 """Erases a user: what was spent stays, under a random name that nobody can lead back, so that all sums stay true.
 
 Counters and records get the new name (``lua/rename_user.lua``), request ids too; events that name the user are deleted;
-one event says that a user was erased, by whom and why. A run that was cut off is finished by the next one.
+one event says that a user was erased, by whom and why. A run that was cut off is finished by the next one, which adds
+the counters of calls in between to those that have the new name already.
 """
 
 import json

@@ -26,8 +26,9 @@ Answer = TypeVar("Answer")
 IN_FLIGHT: Final = 2
 SMALL_BATCH: Final = 12
 SHARE: Final = 4
-"""A batch takes a quarter of what waits or is under way, and at least twelve. The store answers what it has read together at once, so
-that one large batch and this process would take turns idling; small ones keep both at work (docs/decisions/0005)."""
+"""A batch takes a quarter of what waits or is under way, and at least twelve. The store answers what it has read
+together at once, so that one large batch and this process would take turns idling; small ones keep both at work
+(docs/decisions/0005)."""
 
 Told = list[Answer] | Callable[[], Awaitable[list[Answer]]]
 """The answers of a run, in order; or what gets them, because it took more than one reply."""

@@ -14,6 +14,7 @@ from ledger.adjustments import Adjustment, adjustment_sent
 from ledger.audit import audit_store
 from ledger.connection import claim_partitions
 from ledger.decisions import Decision, Operation, Settlement
+from ledger.errors import StoreUnavailable
 from ledger.keys import PartitionKeys, partition_of
 from ledger.operations import Admission, Resolution, sent_text
 from ledger.plans import compile_plan
@@ -57,8 +58,11 @@ class House:
         """Erases users."""
         return UserEraser(self.client, self.workspace, PARTITIONS)
 
-    async def spend(self, user_id: str, *, usd: float = 3, holds: bool = False) -> None:
-        """Check `usd`, hold and settle 7, be blocked, be credited 1; with `holds` leave a call held."""
+    async def spend(self, user_id: str, *, usd: float = 3, holds: bool = False, tag: str = "") -> None:
+        """Check `usd`, hold and settle 7, be blocked, be credited 1; with `holds` leave a call held.
+
+        Calls have other ids with another `tag`.
+        """
         now_ms = await self.ledger.store_time_ms()
         plan = compile_plan(rules(template("pro", 100)), user_id, "pro", now_ms)
 
@@ -81,13 +85,13 @@ class House:
             assert isinstance(decision, Decision)
             return decision
 
-        await admit(Operation.CHECK, "r", usd)
-        await admit(Operation.RESERVE, "r:user:1", 5)
-        await self.ledger.resolve([_settle(user_id, "r:user:1", nanos(7))])
-        await admit(Operation.CHECK, "blocked", 500)
+        await admit(Operation.CHECK, f"r{tag}", usd)
+        await admit(Operation.RESERVE, f"r:user:1{tag}", 5)
+        await self.ledger.resolve([_settle(user_id, f"r:user:1{tag}", nanos(7))])
+        await admit(Operation.CHECK, f"blocked{tag}", 500)
         adjustment = Adjustment(
             user_id=user_id,
-            request_id="credit",
+            request_id=f"credit{tag}",
             amount_nanos=-nanos(1),
             plan=plan,
             sent=adjustment_sent("pro", -nanos(1), None),
@@ -247,10 +251,8 @@ async def test_a_call_that_is_held_after_the_names_are_gone_is_swept(
     assert [] == await house.differences()
 
 
-async def test_an_erasure_that_was_cut_off_is_finished(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a repeat, under the same name, so that counters and records still add up."""
-    monkeypatch.setattr("ledger.user_erasure.PAIRS_AT_ONCE", 2)
-    await house.spend(USER)
+async def _cut_off_erasure(house: House, after: int) -> None:
+    """Erase the user in its runs, and be cut off after some of them."""
     eraser = house.eraser
     runs = 0
     run = eraser._script.run
@@ -258,18 +260,63 @@ async def test_an_erasure_that_was_cut_off_is_finished(house: House, monkeypatch
     async def cut_off(*words: Any) -> Any:
         nonlocal runs
         runs += 1
-        if runs > 1:
+        if runs > after:
             raise RedisConnectionError("cut off")
         return await run(*words)
 
     eraser._script.run = cut_off  # type: ignore[method-assign]
-    with pytest.raises(Exception, match="did not rename"):
+    with pytest.raises(StoreUnavailable, match="did not rename"):
         await eraser.erase(USER, **WHY)
+
+
+async def test_an_erasure_that_was_cut_off_is_finished(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a repeat, under the same name, so that counters and records still add up."""
+    monkeypatch.setattr("ledger.user_erasure.PAIRS_AT_ONCE", 2)
+    await house.spend(USER)
+    await _cut_off_erasure(house, 1)
     await house.eraser.erase(USER, **WHY)
     assert USER not in repr({key: value for key, value in (await house.everything()).items() if ":meta" not in key})
     assert [] == await house.differences()
     names = {key.split("erased-")[1] for key in await house.everything() if "erased-" in key}
     assert len(names) == 1
+
+
+@pytest.mark.parametrize("after", range(5))
+async def test_calls_between_an_erasure_that_was_cut_off_and_its_repeat_keep_their_sums(
+    house: House, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """What was spent before and in between adds up; catches new counters renamed over the ones that were first."""
+    monkeypatch.setattr("ledger.user_erasure.PAIRS_AT_ONCE", 1)
+    await house.spend(USER)
+    await _cut_off_erasure(house, after)
+    await house.spend(USER, usd=11, tag="-2")
+    await _cut_off_erasure(house, after)
+    await house.spend(USER, usd=2, tag="-3")
+    await house.eraser.erase(USER, **WHY)
+    assert USER not in repr({key: value for key, value in (await house.everything()).items() if ":meta" not in key})
+    assert [] == await house.differences()
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "both"),
+    [
+        ("16000000000000001 0 3 UTC", "5 2 1 UTC", "16000000000000006 2 4 UTC"),
+        ("5 0 1 UTC", "16000000000000001 0 3 UTC", "16000000000000006 0 4 UTC"),
+        ("16000000000000001 0 3 UTC", "23999999999999999 0 3 UTC", "40000000000000000 0 6 UTC"),
+        ("-5 0 1 UTC\x1eadjusted\x1d-5", "-7 0 1 UTC\x1eadjusted\x1d-7", "-12 0 2 UTC\x1eadjusted\x1d-12"),
+        ("1 0 1 UTC\x1em:rule\x1d80", "2 0 1 UTC\x1em:rule\x1d1100", "3 0 2 UTC\x1em:rule\x1d1100"),
+    ],
+)
+async def test_counters_of_a_later_history_are_added(house: House, first: str, later: str, both: str) -> None:
+    """To the unit, also beyond 2^53, with what was corrected; the expiry stays."""
+    keys = house.reader.partition(USER)
+    to, fro = keys.request("x", "to"), keys.request("x", "from")
+    await house.client.set(to, first, px=50_000)
+    await house.client.set(fro, later, px=60_000)
+    names = [keys.holds(USER), keys.due, fro, to]
+    assert 1 == await house.eraser._script.run(house.client, names, ["erased-x", "", ""])
+    assert (both.encode(), None) == (await house.client.get(to), await house.client.get(fro))
+    assert 40_000 < await house.client.pttl(to) <= 50_000
 
 
 async def test_two_erasures_at_once_use_one_name(house: House) -> None:
