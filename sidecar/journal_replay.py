@@ -20,7 +20,7 @@ from sidecar.journal_entries import Reader
 from sidecar.log_frames import Damage, FrameKind
 from sidecar.log_segments import Segment, list_segments
 
-BATCH: Final = 64
+BATCH: Final = 24
 LOOK_EVERY_S: Final = 0.5
 """How often the store is asked whether its data is still the same; an answer that shows another is noticed at once."""
 RETRY_S: Final = 0.1

@@ -45,6 +45,7 @@ class StoreProxy:
     def __init__(self, target_url: str) -> None:
         self._target = urlsplit(target_url)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._joined = asyncio.Event()
         self._joined.set()
         self.fate: Fate = deliver
@@ -68,13 +69,15 @@ class StoreProxy:
             await self._end()
 
     async def _end(self) -> None:
-        """End every connection, also those that are still on their way into `_accept`."""
+        """End every connection, also those that are still on their way into `_accept`, or whose peer does not read."""
         turns_left = TURNS_TO_CLOSE
         while turns_left:
             turns_left = TURNS_TO_CLOSE if self._tasks else turns_left - 1
             for task in self._tasks:
                 if not task.cancelling():  # Else it is closing what it has.
                     task.cancel()
+            while not self._tasks and self._writers:
+                self._writers.pop().transport.abort()  # One that is only closed waits until all is read.
             await asyncio.sleep(0)
 
     def part(self) -> None:
@@ -88,6 +91,7 @@ class StoreProxy:
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        self._writers.add(writer)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _task: writer.close())
 
@@ -97,6 +101,7 @@ class StoreProxy:
         except OSError:  # The store is gone: so is this connection, as a refused one.
             return
         last = [b""]
+        self._writers.add(store_writer)
         ways = {
             asyncio.create_task(self._forward(reader, store_writer, last)),
             asyncio.create_task(self._return(store_reader, writer, last)),

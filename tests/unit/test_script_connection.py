@@ -13,6 +13,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ledger import script_connection
 from ledger.script_connection import ScriptConnection
 
+TURNS_TO_ACCEPT = 10
+"""Turns of the loop in which a connection that the kernel has accepted reaches `serve`."""
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -34,10 +36,13 @@ async def served_by(*behaviours: Serve) -> AsyncIterator[ScriptConnection]:
         yield connection
     finally:
         await connection.aclose()
-        for writer in writers:
-            writer.close()
-        server.close()
         await client.aclose()
+        server.close()
+        for _ in range(TURNS_TO_ACCEPT):
+            await asyncio.sleep(0)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 def answering(text: bytes) -> Serve:
