@@ -1,7 +1,7 @@
 """Everything the store has of one user: found by looking at every key, and read for an export."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -134,9 +134,3 @@ def _keep(found: UserKeys, key: str, rest: str, user_id: str) -> None:
         request, user = ids[: int(length)], ids[int(length) + 1 :]
         if user == user_id:
             found.records[request] = key
-
-
-def in_parts(pairs: list[tuple[str, str, str]], size: int) -> Iterator[list[tuple[str, str, str]]]:
-    """Yield a list in parts of at most `size`."""
-    for start in range(0, len(pairs), size):
-        yield pairs[start : start + size]

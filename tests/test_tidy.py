@@ -55,6 +55,7 @@ DECLARED_KEYS: Final = frozenset(
         *(
             "key",
             "old_key",
+            "erasing_key",
             "holds_key",
             "due_key",
             "unattributed_key",

@@ -29,14 +29,6 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
         yield running
 
 
-@pytest_asyncio.fixture(loop_scope="function")
-async def caller(edge: Edge) -> AsyncIterator[Caller]:
-    """A connection to the edge."""
-    opened = await Caller.open(edge)
-    yield opened
-    await opened.close()
-
-
 def _json(value: Any) -> bytes:
     if isinstance(value, Twice):
         return b"{" + b",".join(orjson.dumps(key) + b":" + _json(each) for key, each in value) + b"}"

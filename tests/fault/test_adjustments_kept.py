@@ -16,6 +16,7 @@ from ledger.operations import Admission, sent_text
 from ledger.plans import Plan, compile_plan
 from ledger.redis_ledger import RedisLedger
 from ledger.rules import EMPTY_RULE_SET
+from ledger.user_erasure import UserEraser
 from tests.support.books import every_window, read_books
 from tests.support.control_plane import ControlPlane, control_plane
 from tests.support.ledger_under_test import nanos
@@ -58,20 +59,37 @@ async def _charge(client: "redis.asyncio.Redis", request_id: str, usd: float) ->
     assert isinstance(answer, Decision)
 
 
-async def _adjust(control: ControlPlane, usd: str, request_id: str) -> int:
+async def _adjust(control: ControlPlane, usd: str, request_id: str, user_id: str = "ada") -> int:
     body = {"request_id": request_id, "usd": usd, "note": "a note"}
-    return (await control.call("POST", "/api/v1/users/ada/adjust", body)).status
+    return (await control.call("POST", f"/api/v1/users/{user_id}/adjust", body)).status
 
 
-async def _until_spent(client: "redis.asyncio.Redis", spend: float) -> None:
+async def _erase(client: "redis.asyncio.Redis") -> None:
+    await UserEraser(client, WORKSPACE, 1).erase("ada", actor="tester", note="a request")
+
+
+async def _until_spent(client: "redis.asyncio.Redis", spend: float, user_id: str = "ada") -> None:
     """Wait until the day's counter has it."""
-    key = PartitionKeys.of(WORKSPACE, 0).counter((await _plan(client)).counters[0].window, "ada")
 
     async def is_spent() -> bool:
+        key = PartitionKeys.of(WORKSPACE, 0).counter((await _plan(client)).counters[0].window, user_id)
         stored = await client.get(key)
         return stored is not None and parse_counter(stored).spend_nanos == nanos(spend)
 
     await _until(is_spent)
+
+
+async def _start_anew(store: StoreProcess, client: "redis.asyncio.Redis") -> None:
+    """Start the store anew, and wait until the control plane has seen that."""
+    key = PartitionKeys.of(WORKSPACE, 0).lineage
+    before = await client.hget(key, "lineage")  # type: ignore[misc]
+    store.kill()
+    store.start()
+
+    async def is_looked_at() -> bool:
+        return await client.hget(key, "lineage") not in {None, before}  # type: ignore[misc]
+
+    await _until(is_looked_at)
 
 
 async def _until(is_so: Callable[[], Awaitable[bool]]) -> None:
@@ -116,22 +134,59 @@ async def test_what_the_store_still_has_is_not_done_again(
     """A user who was erased has no record under the old name: a restart without a loss must not credit anew."""
     async with control_plane(store.url, workspace=WORKSPACE, control_data_dir=tmp_path) as control:
         assert 200 == await _adjust(control, "2", "missed")
-        keys = PartitionKeys.of(WORKSPACE, 0)
-        window = (await _plan(client)).counters[0].window
-        await client.rename(keys.request("ada", "missed"), keys.request("erased", "other"))
-        await client.rename(keys.counter(window, "ada"), keys.counter(window, "erased"))
-        before = await client.hget(keys.lineage, "lineage")  # type: ignore[misc]
-        store.kill()
-        store.start()
-
-        async def is_looked_at() -> bool:
-            return await client.hget(keys.lineage, "lineage") not in {None, before}  # type: ignore[misc]
-
-        await _until(is_looked_at)
+        await _erase(client)
+        await _start_anew(store, client)
         assert 200 == await _adjust(control, "1", "another")
-    assert {"day": nanos(1)} == {
-        kind: spend for kind, spend in (await read_books(store.url, WORKSPACE)).spend("ada").items() if kind == "day"
-    }
+    books = await read_books(store.url, WORKSPACE)
+    assert (every_window(nanos(1)), []) == (books.spend("ada"), books.report.differences)
+
+
+async def test_what_an_erased_user_was_credited_comes_back_with_a_loss(
+    store: StoreProcess, client: "redis.asyncio.Redis", tmp_path: Path
+) -> None:
+    """All data is lost, the erasure too: the adjustment is there under the old name, once, and a repeat erases it."""
+    async with control_plane(store.url, workspace=WORKSPACE, control_data_dir=tmp_path) as control:
+        assert 200 == await _adjust(control, "2", "missed")
+        await _erase(client)
+        await client.flushall()
+        await _until_spent(client, 2)
+        await _erase(client)
+    books = await read_books(store.url, WORKSPACE)
+    assert ({}, nanos(2), []) == (books.spend("ada"), books.report.charged_nanos, books.report.differences)
+
+
+async def test_a_store_that_has_forgotten_its_runs_brings_it_back_too(
+    store: StoreProcess, client: "redis.asyncio.Redis", tmp_path: Path
+) -> None:
+    """After very many starts nothing tells that it was done and renamed: it is done anew, as the documents say."""
+    async with control_plane(store.url, workspace=WORKSPACE, control_data_dir=tmp_path) as control:
+        assert 200 == await _adjust(control, "2", "missed")
+        await _erase(client)
+        await _start_anew(store, client)
+        ends = {f"end:{number}": "1" for number in range(62)}
+        await client.hset(PartitionKeys.of(WORKSPACE, 0).lineage, mapping=ends)  # type: ignore[misc]
+        await _start_anew(store, client)
+        await _until_spent(client, 2)
+    books = await read_books(store.url, WORKSPACE)
+    assert (nanos(4), []) == (books.report.charged_nanos, books.report.differences)
+
+
+async def test_a_line_that_an_operator_deletes_does_not_come_back(
+    store: StoreProcess, client: "redis.asyncio.Redis", tmp_path: Path
+) -> None:
+    """Of a user who was erased; those of others do, each line for itself."""
+    async with control_plane(store.url, workspace=WORKSPACE, control_data_dir=tmp_path) as control:
+        assert 200 == await _adjust(control, "2", "missed")
+        assert 200 == await _adjust(control, "3", "missed", "bob")
+        await _erase(client)
+    kept = tmp_path / f"adjustments-{WORKSPACE}"
+    lines = kept.read_bytes().splitlines(keepends=True)
+    kept.write_bytes(b"".join(line for line in lines if b'"user_id":"ada"' not in line))
+    await client.flushall()
+    async with control_plane(store.url, workspace=WORKSPACE, control_data_dir=tmp_path):
+        await _until_spent(client, 3, "bob")
+    books = await read_books(store.url, WORKSPACE)
+    assert ({}, every_window(nanos(3))) == (books.spend("ada"), books.spend("bob"))
 
 
 async def test_a_disk_that_cannot_keep_it_is_told_and_a_repeat_keeps_it(
