@@ -2,8 +2,9 @@
 
 The store is killed, checks are let through without it (`on_store_failure: allow`) until so many wait, and it starts
 again over its data. Counted from when it answers: until nothing waits, and what a lone caller feels meanwhile, beside
-what it feels afterwards; answers that the sidecar still gave without the store are among those meanwhile. Then the same with the sidecar killed in the outage as well and started over its journal.
-The sidecar has one core, store and callers the other. ``python -m bench.journal_replay [--operations 10000 100000]``.
+what it feels afterwards. Answers that the sidecar still gave without the store are among those meanwhile. Then the
+same with the sidecar killed in the outage as well and started over its journal. The sidecar has one core, store and
+callers the other. ``python -m bench.journal_replay [--operations 10000 100000]``.
 """
 
 import argparse
