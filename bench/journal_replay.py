@@ -1,62 +1,82 @@
 """How fast a backlog of the journal reaches a store that is back; writes ``bench/results/journal_replay.json``.
 
-The store is killed, checks are let through without it (`on_store_failure: allow`) until so many wait, and it starts
-again over its data. Counted from when it answers: until nothing waits, and what a lone caller feels meanwhile, beside
-what it feels afterwards. Answers that the sidecar still gave without the store are among those meanwhile. Then the
-same with the sidecar killed in the outage as well and started over its journal. The sidecar has one core, store and
-callers the other. ``python -m bench.journal_replay [--operations 10000 100000]``.
+The store is stopped, checks are let through without it (`on_store_failure: allow`) until so many wait, and it starts
+again over its data. Counted from when the sidecar asks it again: until nothing waits, and what a lone caller feels
+meanwhile, beside what it feels afterwards; an answer that was given without the store ends the run. Then the same with
+the sidecar stopped in the outage as well and started over its journal.
+The sidecar has one core, store and callers the other. ``python -m bench.journal_replay [--operations 10000 100000]``.
 """
 
 import argparse
 import contextlib
 import json
 import re
-import subprocess
-import sys
+import socket
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.http_check import RESULTS, ROOT, free_port, machine, measure, pin, server
+from bench.load import Connection, request_template, summarize
 from bench.outage import start_arguments
 from cli.embedded import EmbeddedStore
 
-PENDING = re.compile(r"^spendgate_journal_pending_records (\S+)$", re.MULTILINE)
+PENDING = "spendgate_journal_pending_records"
+OPEN_BREAKERS = "spendgate_breaker_open"
 FILL_S = 1.0
 LONE_S = 1.0
-REPLAYED_PER_SECOND = 10_000
-"""So that the lone caller asks for about as long as it takes."""
+USERS = 1000
 DEADLINE_S = 300.0
-POLL_S = 0.01
+POLL_S = 0.05
+"""Each look is work for the sidecar that is measured, so they are few."""
 
 
-def pending(admin_port: int) -> int:
-    """Return how many operations wait in the journal."""
+def gauge(admin_port: int, name: str) -> int:
+    """Return what a metric of the sidecar says now."""
     with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/metrics", timeout=DEADLINE_S) as response:
-        match = PENDING.search(response.read().decode())
-    return int(float(match[1])) if match else 0
+        match = re.search(rf"^{name} (\S+)$", response.read().decode(), re.MULTILINE)
+    if match is None:
+        raise KeyError(name)
+    return int(float(match[1]))
 
 
-def until_brought(admin_port: int) -> float:
-    """Return the seconds until nothing waits. Raises `TimeoutError`."""
+def until_none(admin_port: int, name: str) -> float:
+    """Return the seconds until a metric is 0. Raises `TimeoutError`."""
     started = time.perf_counter()
     while time.perf_counter() - started < DEADLINE_S:
-        if pending(admin_port) == 0:
+        if gauge(admin_port, name) == 0:
             return time.perf_counter() - started
         time.sleep(POLL_S)
-    raise TimeoutError("the backlog was not brought to the store")
+    raise TimeoutError(f"{name} does not get to 0")
 
 
-@contextlib.contextmanager
-def lone_caller(port: int, found: dict[str, float], seconds: float) -> Iterator[None]:
-    """Ask on one connection meanwhile; what was felt is in `found` afterwards."""
-    command = [sys.executable, "-m", "bench.load", "--port", str(port), "--connections", "1", "--seconds", str(seconds)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        yield
-        output, _ = process.communicate(timeout=DEADLINE_S)
-    found.update({name: float(value) for name, value in json.loads(output).items()})
+def ask_until(port: int, is_over: Callable[[], bool]) -> dict[str, float]:
+    """Ask on one connection until something is over; return what was felt. Raises `RuntimeError` for other answers."""
+    template, latencies = request_template(f"{time.time_ns():x}"), list[float]()
+    started = time.perf_counter()
+    with socket.create_connection(("127.0.0.1", port)) as opened:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection = Connection(opened)
+        while not is_over():
+            connection.arrived, connection.sent_at = b"", time.perf_counter()
+            opened.sendall(template % (len(latencies), len(latencies) % USERS))
+            while not connection.is_answered():
+                pass
+            latencies.append(time.perf_counter() - connection.sent_at)
+            if not connection.arrived.startswith(b"HTTP/1.1 200") or b'"degraded":false' not in connection.arrived:
+                raise RuntimeError("an answer was given without the store; the figures would mean nothing")
+    return summarize(latencies, time.perf_counter() - started, 0)
+
+
+def felt_meanwhile(port: int, admin_port: int) -> tuple[float, dict[str, float]]:
+    """Return the seconds until nothing waits, and what a lone caller felt until then and no longer."""
+    with ThreadPoolExecutor(1) as other:
+        brought = other.submit(until_none, admin_port, PENDING)
+        felt = ask_until(port, brought.done)
+        return brought.result(), felt
 
 
 def resident_mib(pid: int) -> float:
@@ -82,7 +102,7 @@ def run(operations: int, *, restarts: bool) -> dict[str, float]:
         pid = sidecar.enter_context(server(command, port, environment))
         measure(port, 32, FILL_S)
         store.stop()
-        while (waiting := pending(admin_port)) < operations:
+        while (waiting := gauge(admin_port, PENDING)) < operations:
             measure(port, 32, FILL_S)
         if restarts:
             sidecar.close()
@@ -93,22 +113,24 @@ def run(operations: int, *, restarts: bool) -> dict[str, float]:
             started = time.perf_counter()
             pid = stack.enter_context(server(command, port, environment))
             ready_s = time.perf_counter() - started
-            seconds = until_brought(admin_port)
+            seconds = until_none(admin_port, PENDING)
             return figures(waiting, ready_s + seconds, ready_s=ready_s, resident_mib=resident_mib(pid))
-        felt: dict[str, float] = {}
-        with lone_caller(port, felt, max(LONE_S, waiting / REPLAYED_PER_SECOND)):
-            seconds = until_brought(admin_port)
+        asked_s = until_none(admin_port, OPEN_BREAKERS)
+        seconds, felt = felt_meanwhile(port, admin_port)
         calm = measure(port, 1, LONE_S)
         return figures(
             waiting,
             seconds,
             store_start_s=store_s,
+            asked_again_s=asked_s,
             p50_ms=felt["p50_ms"],
             p99_ms=felt["p99_ms"],
             max_ms=felt["max_ms"],
             calm_p50_ms=calm["p50_ms"],
             calm_p99_ms=calm["p99_ms"],
             calm_max_ms=calm["max_ms"],
+            p50_of_calm=felt["p50_ms"] / calm["p50_ms"],
+            p99_of_calm=felt["p99_ms"] / calm["p99_ms"],
             resident_mib=resident_mib(pid),
         )
 

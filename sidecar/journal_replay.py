@@ -21,6 +21,8 @@ from sidecar.log_frames import Damage, FrameKind
 from sidecar.log_segments import Segment, list_segments
 
 BATCH: Final = 24
+PORTION: Final = 4096
+"""Operations of a backlog that are looked at in one turn of the event loop; live calls wait meanwhile."""
 LOOK_EVERY_S: Final = 0.5
 """How often the store is asked whether its data is still the same; an answer that shows another is noticed at once."""
 RETRY_S: Final = 0.1
@@ -238,29 +240,44 @@ class Replayer:
         return counted
 
     async def _replay_open(self) -> None:
-        """Do what the store has not acknowledged, oldest first."""
+        """Do what the store has not acknowledged, oldest first, and let live calls come between two portions."""
         if not any(map(self._is_reachable, range(self._partitions))):
             return
-        reachable = {
-            number: restore
-            for number, restore in list(self._journal.open.items())
-            if self._may_be_asked(self._ledger.partition_of(restore.user_id))
+        self._missing_since_ms = {
+            number: at_ms
+            for number, at_ms in self._missing_since_ms.items()
+            if (restore := self._journal.open.get(number)) is not None and self._may_be_asked(restore)
         }
-        numbers = {id(restore): number for number, restore in reachable.items()}
-        self._missing_since_ms = {number: at for number, at in self._missing_since_ms.items() if number in reachable}
+        numbers = list(self._journal.open)
+        for start in range(0, len(numbers), PORTION):
+            await self._replay_portion(numbers[start : start + PORTION])
+            await asyncio.sleep(0)
+
+    async def _replay_portion(self, numbers: Sequence[int]) -> None:
+        """Do some of what is open; each batch is closed once it is done, for a stop or a failure may come any time."""
+        found = [(number, self._journal.open.get(number)) for number in numbers]
+        waiting = {
+            id(restore): (number, restore)
+            for number, restore in found
+            if restore is not None and self._may_be_asked(restore)
+        }
         done: list[int] = []
         try:
-            async for restore, result in self._restore(list(reachable.values())):
-                number = numbers[id(restore)]
+            async for restore, result in self._restore([restore for _, restore in waiting.values()]):
+                number, _ = waiting[id(restore)]
                 if result in SETTLED or (result is Restored.MISSING and await self._has_ended(number, restore)):
                     done.append(number)
                 if result is Restored.CONFLICT:
                     log.error("a call of the journal is not what the store has under its id: %s", restore.request_id)
+                if len(done) >= BATCH:
+                    self._journal.close(done)
+                    done = []
         finally:
             self._journal.close(done)
 
-    def _may_be_asked(self, partition: int) -> bool:
+    def _may_be_asked(self, restore: Restore) -> bool:
         """Say whether the store answers, and whether nothing that was lost is still to be done before the rest."""
+        partition = self._ledger.partition_of(restore.user_id)
         return self._is_reachable(partition) and partition not in self._recovery.failed
 
     async def _wait_for_hold(self, restore: Restore) -> None:

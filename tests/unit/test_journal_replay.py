@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from ledger.errors import StoreUnavailable
 from ledger.operations import Resolution
 from ledger.places import Lineage, Place
 from ledger.restores import Restore, Restored
-from sidecar.journal_replay import BATCH, WAIT_FOR_HOLD_MS
+from sidecar.journal import Journal
+from sidecar.journal_entries import restore_of_admission
+from sidecar.journal_replay import BATCH, PORTION, WAIT_FOR_HOLD_MS
 from tests.support.journal_stage import GONE, Stage, admit, opened
 from tests.support.ledger_under_test import NOON_MS, nanos
 
@@ -265,3 +268,61 @@ async def test_a_partition_that_does_not_tell_its_lineage_holds_up_no_other(tmp_
         with pytest.raises(StoreUnavailable):
             await lost.replay(journal)
         assert "second" == journal.known[1]
+
+
+async def _let_through(stage: Stage, journal: Journal, operations: int) -> None:
+    """Journal checks that were allowed without the store, such as wait after an outage."""
+    for _ in range(operations):
+        check = stage.check(0.001)
+        await journal.degraded(check, stage.decision(check, allowed=True), GONE)
+
+
+async def test_what_the_store_has_taken_waits_no_longer(tmp_path: Path, stage: Stage) -> None:
+    """Batch by batch; catches a backlog that is noted as done only at its end, in one piece that stalls live calls."""
+    waiting: list[int] = []
+    do_again = stage.restore
+
+    async def restore(restores: Sequence[Restore]) -> list[Restored]:
+        waiting.append(len(journal.open))
+        return await do_again(restores)
+
+    async with opened(tmp_path) as journal:
+        await _let_through(stage, journal, BATCHES * BATCH)
+        stage.restore = restore
+        assert {Restored.APPLIED: BATCHES * BATCH} == await stage.replay(journal)
+        assert {} == journal.open
+    assert [number * BATCH for number in range(BATCHES, 0, -1)] == waiting
+
+
+async def test_a_backlog_pushes_no_note_out_of_the_log(tmp_path: Path, stage: Stage) -> None:
+    """Its ends are written as they come, not more of them at once than may wait for the disk."""
+    do_again = stage.restore
+
+    async def restore(restores: Sequence[Restore]) -> list[Restored]:
+        await journal.log.flush()
+        return await do_again(restores)
+
+    async with opened(tmp_path) as journal:
+        await _let_through(stage, journal, BATCHES * BATCH)
+        stage.restore = restore
+        journal.log._limits = replace(journal.log._limits, max_waiting=2 * BATCH)
+        await stage.replay(journal)
+        assert 0 == journal.log.counts.dropped_entries
+
+
+async def test_a_backlog_of_several_portions_is_done_once_and_in_order(tmp_path: Path, stage: Stage) -> None:
+    """Nothing is left out or done twice where one portion ends."""
+    given: list[str] = []
+    do_again = stage.restore
+
+    async def restore(restores: Sequence[Restore]) -> list[Restored]:
+        given.extend(each.request_id for each in restores)
+        return await do_again(restores)
+
+    async with opened(tmp_path) as journal:
+        checks = [stage.check(0.001) for _ in range(PORTION + BATCH + 1)]
+        for check in checks:
+            journal.open_again(restore_of_admission(check, NOON_MS))
+        stage.restore = restore
+        assert {Restored.APPLIED: len(checks)} == await stage.replay(journal)
+    assert [check.request_id for check in checks] == given
