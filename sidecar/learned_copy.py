@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +9,7 @@ import orjson
 
 from ledger.uncut import uncut
 from sidecar.learned_outputs import LearnedOutputs
+from sidecar.whole_files import put_in_place
 
 COPY_NAME: Final = "outputs.json"
 KEEP_INTERVAL_S: Final = 60.0
@@ -69,6 +69,4 @@ def _write(path: Path, document: list[object]) -> None:
     temporary = path.with_name(f"{COPY_NAME}.new")
     with temporary.open("wb") as file:
         file.write(orjson.dumps(document))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        put_in_place(file, temporary, path)

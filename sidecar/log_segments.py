@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sidecar.log_frames import Damage, Frame, FrameKind, encode_frame, scan_frames
+from sidecar.whole_files import sync_directory
 
 _NAME: Final = re.compile(r"(?P<first>\d{20})-(?P<salt>[0-9a-f]{8})\.log", re.ASCII)
 _UNFINISHED: Final = ".new"
@@ -163,15 +164,6 @@ class SegmentWriter:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-
-
-def sync_directory(directory: Path) -> None:
-    """Make names that were changed in a directory survive a power loss."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def remove_unfinished(directory: Path) -> None:

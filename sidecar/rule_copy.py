@@ -4,7 +4,7 @@ import logging
 import os
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import orjson
 
@@ -14,6 +14,7 @@ from ledger.rule_changes import NOWHERE, RulePosition
 from ledger.rule_parsing import dump_rules, dump_settings
 from ledger.rules import RuleSet
 from sidecar.rule_loading import UNSTATED_REVISION, DocumentFormat, read_rule_set
+from sidecar.whole_files import put_in_place
 
 COPY_NAME: Final = "rules.json"
 NUMBER_NAME: Final = "rules.revision"
@@ -66,7 +67,7 @@ def note_numbered(data_dir: Path, revision: int) -> None:
     temporary = data_dir / f"{NUMBER_NAME}.new"
     with temporary.open("w", encoding="ascii") as file:
         file.write(f"{revision}\n")
-        _put_in_place(file, temporary, data_dir / NUMBER_NAME)
+        put_in_place(file, temporary, data_dir / NUMBER_NAME)
 
 
 def read_last_numbered(data_dir: Path) -> int:
@@ -108,20 +109,4 @@ def _replace(data_dir: Path, rule_set: RuleSet, position: RulePosition) -> None:
             file.write(separator + b",\n".join(lines))
             separator = b",\n"
         file.write(b"\n]}\n")
-        _put_in_place(file, temporary, data_dir / COPY_NAME)
-
-
-def _put_in_place(file: IO[Any], temporary: Path, path: Path) -> None:
-    """Give a file that was written whole its name: after a crash at any moment there is the old one or the new one."""
-    file.flush()
-    os.fsync(file.fileno())
-    temporary.replace(path)
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        put_in_place(file, temporary, data_dir / COPY_NAME)

@@ -8,7 +8,7 @@ import pytest
 
 from ledger.rule_changes import NOWHERE, RulePosition
 from ledger.rule_parsing import parse_rule_set
-from sidecar import rule_copy
+from sidecar import rule_copy, whole_files
 from sidecar.rule_cache import RuleCache
 from sidecar.rule_copy import read_copy, write_copy
 from tests.support.rule_sets import large_document, rule_set_of
@@ -59,7 +59,7 @@ def test_copy_of_a_write_that_broke_off_is_the_old_one(tmp_path: Path, monkeypat
     def fail(_: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(rule_copy.os, "fsync", fail)
+    monkeypatch.setattr(whole_files.os, "fsync", fail)
     with pytest.raises(OSError, match="no space left"):
         write_copy(tmp_path, rule_set_of(2, "pro"))
 
